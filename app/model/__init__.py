@@ -1,0 +1,1 @@
+"""Inference library: artifact, tokeniser, backends and `CrossEncoder`; no web and no training dependency."""

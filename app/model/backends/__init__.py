@@ -1,0 +1,74 @@
+"""Registry of runtimes. A backend is one file here plus one line in `BACKENDS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, Protocol, cast
+
+from app.errors import ConfigError
+from app.model.artifact import Artifact
+from app.model.types import Batch, FloatArray
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """How a runtime is to load a model. `device` is `auto`, `cpu`, `cuda`, `cuda:N`; `threads` 0 follows the cgroup.
+
+    `providers` names ONNX Runtime execution providers in order of preference; empty: by device. `graph` is the
+    file inside the artifact to load; empty: the usual names are tried.
+    """
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    threads: int = 0
+    compile: bool = False
+    providers: tuple[str, ...] = ()
+    graph: str = ""
+
+
+class Backend(Protocol):
+    """What the rest of the system asks of a runtime: to be described, and to turn a padded batch into logits."""
+
+    device: str
+    source: str
+    """The weights that were loaded, relative to the artifact."""
+
+    def forward(self, batch: Batch) -> FloatArray:
+        """Logits of shape (rows, labels), float32. Raises BackendOutOfMemory; any other failure as it comes."""
+        ...
+
+
+class BackendClass(Protocol):
+    """What a registry line must lead to."""
+
+    def __call__(self, artifact: Artifact, options: BackendOptions) -> Backend:
+        """Loads the model. Raises ArtifactError."""
+        ...
+
+    def select_weights(self, names: list[str], options: BackendOptions) -> list[str]:
+        """The files, among a repository's `names`, that this backend loads; empty if there are none."""
+        ...
+
+
+BACKENDS = {
+    "onnx": "app.model.backends.onnx:OnnxBackend",
+    "openvino": "app.model.backends.openvino:OpenVinoBackend",
+    "torch": "app.model.backends.torch:TorchBackend",
+}
+EXTRAS = {"onnx": "cpu", "openvino": "openvino", "torch": "torch"}
+
+
+def backend_class(name: str) -> BackendClass:
+    """The class registered under `name`. Raises ConfigError if it is unknown or its runtime is not installed."""
+    if name not in BACKENDS:
+        raise ConfigError(f"backend {name!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    try:
+        return cast(BackendClass, getattr(import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"backend {name!r} needs {error.name}, which is not installed: pip install 'crossrank[{EXTRAS[name]}]'"
+        ) from error

@@ -1,0 +1,83 @@
+"""OpenVINO on the CPU: reads an ONNX graph or OpenVINO's own format."""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
+from app.model.artifact import Artifact
+from app.model.backends import BackendOptions
+from app.model.backends.graphs import ONNX_GRAPHS, choose_graph, find_graph, graph_files
+from app.model.cpus import available_cpus
+from app.model.messages import first_line
+from app.model.types import Batch, FloatArray
+
+GRAPHS = ("openvino/openvino_model.xml", "openvino_model.xml", *ONNX_GRAPHS)
+INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+OUT_OF_MEMORY = ("bad_alloc", "out of memory", "Cannot allocate memory", "Failed to allocate")
+
+
+class OpenVinoBackend:
+    """Runs an exported graph; feeds exactly the inputs that the graph declares."""
+
+    def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
+        settings = _settings(options)
+        self.device = "cpu"
+        self.source = find_graph(artifact, GRAPHS, options.graph)
+        path = artifact.directory / self.source
+        try:
+            core = ov.Core()
+            self._model = core.compile_model(core.read_model(path), "CPU", settings)
+        except Exception as error:  # openvino raises RuntimeError for everything
+            raise ArtifactError(
+                f"{path}: OpenVINO cannot load it ({first_line(error)}); export the model again"
+            ) from error
+        self._inputs = {port.any_name: port.element_type.to_dtype() for port in self._model.inputs}
+        if unknown := set(self._inputs) - INPUTS:
+            raise ArtifactError(f"{path}: takes unknown inputs {sorted(unknown)}; export a sequence classifier")
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+
+    @classmethod
+    def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
+        """The preferred graph among `names` with its weights."""
+        return graph_files(names, choose_graph(names, GRAPHS, options.graph))
+
+    def forward(self, batch: Batch) -> FloatArray:
+        """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
+        request = self._request()
+        try:
+            feeds = {name: batch[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
+            outputs = request.infer(feeds)
+            logits = outputs["logits"] if "logits" in outputs.names() else outputs[0]
+            return np.array(logits, dtype=np.float32)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
+                raise BackendOutOfMemory(f"OpenVINO ran out of memory: {first_line(error)}") from error
+            raise
+        finally:
+            self._idle.put(request)
+
+    def _request(self) -> Any:
+        """A request that no other thread holds: one runs one inference at a time and keeps its buffers."""
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return self._model.create_infer_request()
+
+
+def _settings(options: BackendOptions) -> dict[str, Any]:
+    if options.device not in ("auto", "cpu"):
+        raise ConfigError(f"the openvino backend runs on the CPU, not on {options.device}; choose the onnx backend")
+    if options.precision not in PRECISIONS:
+        raise ConfigError(f"the openvino backend computes in fp32 or bf16, not in {options.precision}")
+    return {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[options.precision],
+        "INFERENCE_NUM_THREADS": options.threads or available_cpus(),
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
