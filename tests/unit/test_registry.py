@@ -1,0 +1,36 @@
+"""Which models are served under which names, and how big their batches are."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.config import Settings
+from app.errors import ConfigError
+from app.registry import batch_budget, parse_models
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("default",), {"default": "default"}),
+        (("org/name",), {"org/name": "org/name"}),
+        (("/models/mine",), {"mine": "/models/mine"}),
+        (("./mine/",), {"mine": "./mine/"}),
+        (("a=/x", "b=default"), {"a": "/x", "b": "default"}),
+    ],
+)
+def test_names(given: tuple[str, ...], expected: dict[str, str]) -> None:
+    assert parse_models(given) == expected
+
+
+@pytest.mark.parametrize("given", [("=x",), ("a=",), ("a=x", "a=y"), ("/m/a", "/n/a")])
+def test_a_missing_or_repeated_name_is_an_error(given: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="--model"):
+        parse_models(given)
+
+
+def test_the_token_budget_follows_the_device_unless_it_is_given() -> None:
+    assert batch_budget(Settings(), "cpu").max_tokens == 1024
+    assert batch_budget(Settings(), "cuda").max_tokens == 16384
+    given = batch_budget(Settings(max_batch_tokens=77, max_batch_rows=5, min_batch_fill=0.25), "cuda")
+    assert (given.max_tokens, given.max_rows, given.min_fill) == (77, 5, 0.25)
