@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        timeout_graceful_shutdown=1,  # the drain has waited already; what is left is to flush
         server_header=False,
     )
     Server(config, lifecycle, settings.drain_delay_s, settings.shutdown_grace_s).run()

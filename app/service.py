@@ -124,16 +124,15 @@ class ScoringService:
                 f"the request has {items} items and the limit is {self.max_documents}; split it into several requests"
             )
         submission = None
+        if options.remaining_s <= 0:
+            raise _deadline_exceeded(options)
         try:
             async with asyncio.timeout(options.remaining_s):
                 rows, tokenize_s = await self._encode(slices, items, characters, options)
                 submission = self.batcher.submit(rows, options.remaining_s)
                 scored = await asyncio.wrap_future(submission.future)
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"the time limit of {options.timeout_s:.3f} s passed before every item was scored; what remained "
-                "was not computed"
-            ) from None
+            raise _deadline_exceeded(options) from None
         finally:
             if submission is not None:
                 self.batcher.cancel(submission)
@@ -145,7 +144,7 @@ class ScoringService:
     ) -> tuple[list[Encoded], float]:
         """Tokenises in worker threads, after asking whether there is room for about as many tokens."""
         estimate = min(int(characters * self._tokens_per_character), items * self.model.max_length)
-        self.batcher.check_room(self._encoding_tokens + estimate, self._encoding_requests + 1, options.remaining_s)
+        self.batcher.check_room(estimate, options.remaining_s, (self._encoding_requests, self._encoding_tokens))
         self._encoding_requests += 1
         self._encoding_tokens += estimate
         started = time.monotonic()
@@ -172,6 +171,12 @@ class ScoringService:
                     f"item {index} has {row.full_length} tokens and the model takes {limit}; shorten it, set "
                     "max_tokens_per_doc, or allow truncation"
                 )
+
+
+def _deadline_exceeded(options: Options) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the time limit of {options.timeout_s:.3f} s passed before every item was scored; what remained was not computed"
+    )
 
 
 def rank(logits: FloatArray) -> list[int]:

@@ -171,10 +171,13 @@ class MicroBatcher:
             self._changed.notify_all()
         return submission
 
-    def check_room(self, tokens: int, requests: int = 1, timeout_s: float | None = None) -> None:
-        """Raises what `submit` would for `requests` of about `tokens` in all, before any of them is tokenised."""
+    def check_room(self, tokens: int, timeout_s: float | None, beside: tuple[int, int] = (0, 0)) -> None:
+        """Raises what `submit` would for a request of about `tokens`, before it is tokenised.
+
+        `beside`: requests and tokens that were let through earlier and are still being tokenised.
+        """
         with self._changed:
-            self._admit(min(tokens, self.limits.max_pending_tokens), timeout_s, requests)
+            self._admit(min(tokens, self.limits.max_pending_tokens), timeout_s, *beside)
 
     def cancel(self, submission: Submission) -> None:
         """Forgets a request: its items that are not being computed never will be. No effect once answered."""
@@ -192,7 +195,7 @@ class MicroBatcher:
 
     # Admission. The lock is held.
 
-    def _admit(self, tokens: int, timeout_s: float | None, requests: int = 1) -> None:
+    def _admit(self, tokens: int, timeout_s: float | None, other_requests: int = 0, other_tokens: int = 0) -> None:
         if self._dead:
             raise Unavailable(WORKER_DIED)
         if self._closing:
@@ -202,7 +205,7 @@ class MicroBatcher:
                 f"the request has {tokens} tokens, over the service's limit of {self.limits.max_pending_tokens} "
                 "pending tokens; send fewer or shorter documents"
             )
-        self._check_limits(tokens, requests)
+        self._check_limits(len(self._pending) + other_requests, self._pending_tokens + other_tokens, tokens)
         expected_s = self._expected_s(tokens)
         if timeout_s is not None and expected_s > timeout_s:
             raise DeadlineUnreachable(
@@ -210,18 +213,18 @@ class MicroBatcher:
                 retry_after_s=expected_s - timeout_s,
             )
 
-    def _check_limits(self, tokens: int, requests: int) -> None:
-        limits, pending = self.limits, len(self._pending)
-        excess = self._pending_tokens + tokens - limits.max_pending_tokens
+    def _check_limits(self, requests: int, pending_tokens: int, tokens: int) -> None:
+        limits = self.limits
+        excess = pending_tokens + tokens - limits.max_pending_tokens
         if excess > 0:
             raise Overloaded(
-                f"{self._pending_tokens} tokens are pending and the limit is {limits.max_pending_tokens}",
+                f"{pending_tokens} tokens are pending and the limit is {limits.max_pending_tokens}",
                 retry_after_s=self.rate.seconds_for(excess),
             )
-        if pending + requests > limits.max_pending_requests:
+        if requests >= limits.max_pending_requests:
             raise Overloaded(
-                f"{pending} requests are pending and the limit is {limits.max_pending_requests}",
-                retry_after_s=self.rate.seconds_for(self._pending_tokens // max(1, pending)),
+                f"{requests} requests are pending and the limit is {limits.max_pending_requests}",
+                retry_after_s=self.rate.seconds_for(pending_tokens // requests),
             )
 
     def _expected_s(self, tokens: int) -> float:

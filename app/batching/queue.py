@@ -4,6 +4,9 @@ Every batch is led by the request that even sharing would finish first (`fairnes
 longest waiting item and as many more of its items as fit. What room is left is filled with the items of other
 requests that are closest below in length, so that they cost little padding. A request therefore needs no more
 batches than if it were alone, and it waits only for requests that even sharing would have finished before it.
+
+Even sharing alone would let a client that never pauses hold up a long request with its short ones, since each is
+served ahead of its share. So every `OLDEST_EVERY`-th batch is led by the oldest request: none waits for ever.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 from app.batching.fairness import VirtualClock
 from app.model.bucketing import Budget
 
+OLDEST_EVERY = 4
 COMPACT_AFTER = 1024
 """Spent entries that may lie in the length index, beyond as many as are live, before it is rebuilt."""
 
@@ -85,6 +89,8 @@ class RequestQueue(Generic[Payload]):
         self.waiting_tokens = 0
         self._clock = VirtualClock()
         self._order: list[tuple[tuple[float, int], Ticket[Payload]]] = []
+        self._by_age: dict[int, Ticket[Payload]] = {}
+        self._turn = 0
         self._by_length: dict[int, deque[Item[Payload]]] = {}
         self._spent = 0
         self._numbers = 0
@@ -103,6 +109,7 @@ class RequestQueue(Generic[Payload]):
         ticket.items = sorted(items, key=lambda item: (-item.length, item.index))
         ticket.waiting, ticket.waiting_tokens = len(items), tokens
         insort(self._order, (ticket.key, ticket), key=lambda entry: entry[0])
+        self._by_age[ticket.number] = ticket
         for item in ticket.items:
             self._by_length.setdefault(item.length, deque()).append(item)
         self.waiting_items += len(items)
@@ -113,7 +120,7 @@ class RequestQueue(Generic[Payload]):
         """The next batch, or None if nobody waits. Changes nothing; `commit` takes it."""
         if not self._order:
             return None
-        head = self._order[0][1]
+        head = self._head()
         while head.items[head.cursor].taken:
             head.cursor += 1
         longest = head.items[head.cursor].length
@@ -136,6 +143,7 @@ class RequestQueue(Generic[Payload]):
         """Takes the planned items out of the queue."""
         for item in plan.items:
             self._take(item)
+        self._turn = (self._turn + 1) % OLDEST_EVERY
         self._clock.serve(plan.tokens)
         self._tidy()
 
@@ -146,7 +154,7 @@ class RequestQueue(Generic[Payload]):
         if not plan.full and len(plan.items) < self.waiting_items:
             fresh = self.plan()
             return fresh is None or len(fresh.items) != len(plan.items) or fresh.items[0] is not plan.items[0]
-        return self._order[0][1] is not plan.items[0].ticket
+        return self._head() is not plan.items[0].ticket
 
     def cancel(self, ticket: Ticket[Payload]) -> int:
         """Drops the request's items that are in no batch yet; how many there were."""
@@ -166,6 +174,10 @@ class RequestQueue(Generic[Payload]):
     def tickets(self) -> list[Ticket[Payload]]:
         """Requests that wait, next first."""
         return [ticket for _, ticket in self._order]
+
+    def _head(self) -> Ticket[Payload]:
+        """Who leads the next batch."""
+        return next(iter(self._by_age.values())) if self._turn == OLDEST_EVERY - 1 else self._order[0][1]
 
     def _closest(self, longest: int, shortest: float) -> Iterator[Item[Payload]]:
         """Waiting items of `longest` tokens, then of one fewer, and so on; in order of arrival within a length."""
@@ -190,9 +202,11 @@ class RequestQueue(Generic[Payload]):
         self._spent += 1
         if ticket.waiting == 0:
             self._order.remove((ticket.key, ticket))
+            del self._by_age[ticket.number]
 
     def _tidy(self) -> None:
         if not self._order:
+            self._turn = 0
             self._clock.reset()
             self._by_length.clear()
             self._spent = 0

@@ -14,14 +14,10 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     ["app.errors"],
     [
-        "app.model.types",
-        "app.model.messages",
-        "app.model.activations",
-        "app.model.cpus",
-        "app.model.bucketing",
-        "app.model.manifest",
-    ]
-    + ["app.config", "app.metrics", "app.logs", "app.lifecycle", "app.batching.fairness", "app.batching.rate"],
+        *("app.model.types", "app.model.messages", "app.model.activations", "app.model.cpus"),
+        *("app.model.bucketing", "app.model.manifest", "app.config", "app.metrics", "app.logs", "app.lifecycle"),
+        *("app.batching.fairness", "app.batching.rate"),
+    ],
     ["app.model.artifact", "app.model.backends", "app.batching.queue"],
     ["app.model.tokenizer", "app.model.hub", "app.model.backends.", "app.batching.scoring"],
     ["app.model.cross_encoder", "app.batching.batcher"],
