@@ -175,7 +175,7 @@ class ScoringService:
 
 def _deadline_exceeded(options: Options) -> DeadlineExceeded:
     return DeadlineExceeded(
-        f"the time limit of {options.timeout_s:.3f} s passed before every item was scored; what remained was not computed"
+        f"the time limit of {options.timeout_s:.3f} s passed before every item was scored; the rest was not computed"
     )
 
 

@@ -26,12 +26,12 @@ class OpenVinoBackend:
     """Runs an exported graph; feeds exactly the inputs that the graph declares."""
 
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
-        settings = _settings(options)
+        core = ov.Core()
+        settings = _settings(options, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.device = "cpu"
         self.source = find_graph(artifact, GRAPHS, options.graph)
         path = artifact.directory / self.source
         try:
-            core = ov.Core()
             self._model = core.compile_model(core.read_model(path), "CPU", settings)
         except Exception as error:  # openvino raises RuntimeError for everything
             raise ArtifactError(
@@ -54,13 +54,14 @@ class OpenVinoBackend:
             feeds = {name: batch[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
             outputs = request.infer(feeds)
             logits = outputs["logits"] if "logits" in outputs.names() else outputs[0]
-            return np.array(logits, dtype=np.float32)
+            answer = np.array(logits, dtype=np.float32)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
                 raise BackendOutOfMemory(f"OpenVINO ran out of memory: {first_line(error)}") from error
             raise
-        finally:
-            self._idle.put(request)
+        # A request that failed is not used again: after an allocation failure it crashes the process.
+        self._idle.put(request)
+        return answer
 
     def _request(self) -> Any:
         """A request that no other thread holds: one runs one inference at a time and keeps its buffers."""
@@ -70,11 +71,14 @@ class OpenVinoBackend:
             return self._model.create_infer_request()
 
 
-def _settings(options: BackendOptions) -> dict[str, Any]:
+def _settings(options: BackendOptions, capabilities: list[str]) -> dict[str, Any]:
     if options.device not in ("auto", "cpu"):
         raise ConfigError(f"the openvino backend runs on the CPU, not on {options.device}; choose the onnx backend")
     if options.precision not in PRECISIONS:
         raise ConfigError(f"the openvino backend computes in fp32 or bf16, not in {options.precision}")
+    if options.precision == "bf16" and "BF16" not in capabilities:
+        # Emulated, it is 20 times slower than fp32 and was seen to give wrong logits.
+        raise ConfigError("this CPU has no bf16 arithmetic, which openvino needs for bf16; choose fp32")
     return {
         "INFERENCE_PRECISION_HINT": PRECISIONS[options.precision],
         "INFERENCE_NUM_THREADS": options.threads or available_cpus(),
