@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _document(value: object) -> object:
@@ -34,6 +34,11 @@ def _classifiable(value: object) -> object:
     return value
 
 
+def _example(**body: Any) -> ConfigDict:
+    """What /docs offers to try."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 Document = Annotated[str | dict[str, Any], BeforeValidator(_document)]
 Texts = Annotated[str | list[str] | None, BeforeValidator(_texts)]
 Inputs = Annotated[str | list[str | list[str]], BeforeValidator(_classifiable)]
@@ -41,6 +46,8 @@ Inputs = Annotated[str | list[str | list[str]], BeforeValidator(_classifiable)]
 
 class RerankRequest(BaseModel):
     """One query and its candidates."""
+
+    model_config = _example(query="capital of France", documents=["Paris", "Berlin"], top_n=1, return_documents=True)
 
     query: str = Field(description="What the documents are ranked for.")
     documents: list[Document] = Field(description="Candidates: strings, or objects with a 'text' field.")
@@ -54,6 +61,8 @@ class RerankRequest(BaseModel):
 
 class ScoreRequest(BaseModel):
     """One text against many, or two lists of equal length. Each side has three accepted names."""
+
+    model_config = _example(queries="capital of France", documents=["Paris", "Berlin"])
 
     queries: Texts = Field(None, description="First texts; text_1 and data_1 mean the same.")
     text_1: Texts = Field(None, description="Same as queries.")
@@ -87,6 +96,8 @@ class ScoreRequest(BaseModel):
 
 class ClassifyRequest(BaseModel):
     """Texts, or pairs of texts, to label."""
+
+    model_config = _example(input=[["A dog runs.", "An animal moves."]], top_k=1)
 
     input: Inputs = Field(description="A text, a list of texts, or a list of [text, text] pairs.")
     model: str | None = Field(None, description="Name of a served model; null: the first.")

@@ -72,6 +72,7 @@ def test_the_schema_describes_what_is_accepted_and_answered(client: TestClient) 
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert set(body.get("required", [])) == required
         assert all(entry.get("description") for entry in body["properties"].values())
+        assert client.post(path, json=body["examples"][0]).status_code == 200, "the example must work as it is"
         assert {"200", "400", "401", "404", "413", "422", "429", "500", "503", "504"} <= set(operation["responses"])
 
 
