@@ -55,7 +55,7 @@ class Settings(BaseModel):
     hub_token: str = Field("", repr=False, description="Access token for private Hub models; empty: the saved login.")
     hub_local_files_only: bool = Field(False, description="Never contact the Hub; use directories and its cache.")
     max_batch_tokens: int = Field(
-        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: 1024 on CPU (fits the cache), 16384 on GPU."
+        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: 512 on CPU (fits the cache), 16384 on GPU."
     )
     max_batch_rows: int = Field(256, ge=1, description="Most rows of a batch [rows].")
     min_batch_fill: float = Field(

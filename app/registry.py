@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 
@@ -23,7 +24,7 @@ from app.service import ScoringService
 
 log = logging.getLogger(__name__)
 
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 512, 16384
 
 
 def parse_models(specifications: tuple[str, ...]) -> dict[str, str]:
@@ -133,4 +134,7 @@ def warm_up(model: CrossEncoder, batcher: MicroBatcher) -> None:
     budget = batcher.budget
     for length in (16, min(128, model.max_length, budget.max_tokens)):
         row = Encoded(np.full(length, model.artifact.pad_id, dtype=np.int32), length // 2, length)
-        batcher.submit([row] * budget.rows_at(length)).future.result()
+        rows = [row] * budget.rows_at(length)
+        started = time.monotonic()
+        model.forward(model.pad(rows))
+        batcher.rate.add(length * len(rows), time.monotonic() - started)

@@ -143,7 +143,8 @@ class ScoringService:
         self, slices: Iterator[list[Encoded]], items: int, characters: int, options: Options
     ) -> tuple[list[Encoded], float]:
         """Tokenises in worker threads, after asking whether there is room for about as many tokens."""
-        estimate = min(int(characters * self._tokens_per_character), items * self.model.max_length)
+        most = min(items * self.model.max_length, self.batcher.limits.max_pending_tokens)
+        estimate = min(int(characters * self._tokens_per_character), most)
         self.batcher.check_room(estimate, options.remaining_s, (self._encoding_requests, self._encoding_tokens))
         self._encoding_requests += 1
         self._encoding_tokens += estimate

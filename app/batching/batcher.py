@@ -177,7 +177,7 @@ class MicroBatcher:
         `beside`: requests and tokens that were let through earlier and are still being tokenised.
         """
         with self._changed:
-            self._admit(min(tokens, self.limits.max_pending_tokens), timeout_s, *beside)
+            self._admit(tokens, timeout_s, *beside)
 
     def cancel(self, submission: Submission) -> None:
         """Forgets a request: its items that are not being computed never will be. No effect once answered."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.config import Settings
 from app.errors import ConfigError
-from app.registry import batch_budget, parse_models
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.registry import Registry, batch_budget, parse_models
 
 
 @pytest.mark.parametrize(
@@ -30,7 +34,17 @@ def test_a_missing_or_repeated_name_is_an_error(given: tuple[str, ...]) -> None:
 
 
 def test_the_token_budget_follows_the_device_unless_it_is_given() -> None:
-    assert batch_budget(Settings(), "cpu").max_tokens == 1024
+    assert batch_budget(Settings(), "cpu").max_tokens == 512
     assert batch_budget(Settings(), "cuda").max_tokens == 16384
     given = batch_budget(Settings(max_batch_tokens=77, max_batch_rows=5, min_batch_fill=0.25), "cuda")
     assert (given.max_tokens, given.max_rows, given.min_fill) == (77, 5, 0.25)
+
+
+def test_a_queue_smaller_than_a_batch_is_no_obstacle_to_warming_up(reranker_dir: Path) -> None:
+    settings = Settings(model=(str(reranker_dir),), max_pending_tokens=20)
+    registry = Registry(settings, Metrics([reranker_dir.name]), Lifecycle())
+    registry.load()
+    try:
+        assert registry.find(None).batcher.rate.tokens_per_s > 0
+    finally:
+        registry.close()
