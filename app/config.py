@@ -50,7 +50,9 @@ class Settings(BaseModel):
     truncation: Literal["longest_first", "only_second"] = Field(
         "longest_first", description="Which text of an over-long pair is cut."
     )
-    truncation_side: Literal["right", "left"] = Field("right", description="Which end of an over-long text is cut.")
+    truncation_side: Literal["auto", "right", "left"] = Field(
+        "auto", description="Which end of an over-long text is cut; auto: as the model's tokenizer says."
+    )
     revision: str = Field("", description="Branch, tag or commit of Hub models; empty: the main branch.")
     hub_token: str = Field("", repr=False, description="Access token for private Hub models; empty: the saved login.")
     hub_local_files_only: bool = Field(False, description="Never contact the Hub; use directories and its cache.")

@@ -92,7 +92,7 @@ class Registry:
             ),
             max_length=settings.max_length or None,
             truncation=settings.truncation,
-            side=settings.truncation_side,
+            side=None if settings.truncation_side == "auto" else settings.truncation_side,
         )
 
     def _serve(self, name: str, model: CrossEncoder) -> ScoringService:

@@ -109,10 +109,14 @@ def _fetch(model: str, options: HubOptions, select_weights: SelectWeights) -> Pa
     from huggingface_hub import HfApi, hf_hub_download
 
     api = HfApi(endpoint=options.endpoint, token=options.token)
-    names = api.list_repo_files(model, revision=options.revision)
+    # Not `list_repo_files`: its request is repeated for half a minute where the Hub is down.
+    info = api.model_info(model, revision=options.revision)
+    names = [file.rfilename for file in info.siblings or []]
     weights = select_weights(names)
     if not weights:
-        raise ArtifactError(f"{model}: the repository holds no weights for this backend; try another backend")
+        raise ArtifactError(
+            f"{model}: the repository holds no weights for this backend; name its graph, or try another backend"
+        )
     for name in ("config.json", "tokenizer.json"):
         if name not in names:
             raise ArtifactError(f"{model}: the repository holds no {name}; save the model with its tokenizer again")

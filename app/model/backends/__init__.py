@@ -37,7 +37,10 @@ class Backend(Protocol):
     """The weights that were loaded, relative to the artifact."""
 
     def forward(self, batch: Batch) -> FloatArray:
-        """Logits of shape (rows, labels), float32. Raises BackendOutOfMemory; any other failure as it comes."""
+        """Logits of shape (rows, labels), float32.
+
+        Raises DeviceError and BackendOutOfMemory; any other failure as it comes.
+        """
         ...
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it would report to its maker
 import onnxruntime as ort
 
-from app.errors import ArtifactError, BackendOutOfMemory, ConfigError, DeviceError
+from app.errors import ArtifactError, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
+from app.model.backends.failures import translated
 from app.model.backends.graphs import ONNX_GRAPHS, choose_graph, find_graph, graph_files
 from app.model.cpus import available_cpus
 from app.model.messages import first_line
 from app.model.types import Batch, FloatArray
 
-OUT_OF_MEMORY = ("Failed to allocate memory", "out of memory", "CUDA failure 2", "bad_alloc", "bad allocation")
-DEVICE_FAILURE = ("CUDA failure", "CUDNN failure", "CUBLAS failure", "CUDA error")
 DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-
-Provider = str | tuple[str, dict[str, str]]
 
 
 class OnnxBackend:
@@ -47,15 +48,13 @@ class OnnxBackend:
         return graph_files(names, choose_graph(names, ONNX_GRAPHS, options.graph))
 
     def forward(self, batch: Batch) -> FloatArray:
-        """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
+        """Logits (rows, labels) in float32. Raises DeviceError, BackendOutOfMemory."""
         try:
             feeds = {name: batch[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
             (logits,) = self._session.run([self._output], feeds)
-        except Exception as error:
-            if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
-                raise BackendOutOfMemory(f"ONNX Runtime ran out of memory: {first_line(error)}") from error
-            if any(text in str(error) for text in DEVICE_FAILURE):
-                raise DeviceError(f"the GPU failed under ONNX Runtime: {first_line(error)}") from error
+        except Exception as error:  # onnxruntime raises a class of its own per status code
+            if (ours := translated(error, "ONNX Runtime")) is not None:
+                raise ours from error
             raise
         return np.asarray(logits, dtype=np.float32)
 
@@ -68,14 +67,23 @@ def _session_options(options: BackendOptions) -> ort.SessionOptions:
     return settings
 
 
-def _providers(options: BackendOptions) -> list[Provider]:
+def _providers(options: BackendOptions) -> list[tuple[str, dict[str, str]]]:
     available = ort.get_available_providers()
     missing = [name for name in options.providers if name not in available]
     if missing:
         raise ConfigError(f"execution provider {missing[0]} is not in this onnxruntime ({', '.join(available)})")
     names = list(options.providers) or _providers_of_device(options.device, available)
-    index = options.device.partition(":")[2]
-    return [(name, {"device_id": index}) if index and _on_gpu(name) else name for name in names]
+    if any(map(_on_gpu, names)) and hasattr(ort, "preload_dlls"):
+        # Finds the CUDA libraries of PyPI packages, which nothing else has loaded where torch is absent.
+        ort.preload_dlls()
+    return [(name, _provider_options(name, options.device.partition(":")[2])) for name in names]
+
+
+def _provider_options(name: str, index: str) -> dict[str, str]:
+    settings = {"device_id": index} if index and _on_gpu(name) else {}
+    if name == "CUDAExecutionProvider":
+        settings["use_tf32"] = "0"  # else a float32 graph loses 13 bits without being asked
+    return settings
 
 
 def _providers_of_device(device: str, available: list[str]) -> list[str]:
@@ -86,8 +94,6 @@ def _providers_of_device(device: str, available: list[str]) -> list[str]:
         raise ConfigError("device cuda needs onnxruntime-gpu: pip install 'crossrank[gpu]' in place of [cpu]")
     if device == "cpu" or not has_gpu:
         return ["CPUExecutionProvider"]
-    # Finds the CUDA libraries of PyPI packages, which nothing else has loaded where torch is absent.
-    ort.preload_dlls()
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 

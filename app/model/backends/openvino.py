@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
+from app.errors import ArtifactError, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
+from app.model.backends.failures import translated
 from app.model.backends.graphs import ONNX_GRAPHS, choose_graph, find_graph, graph_files
 from app.model.cpus import available_cpus
 from app.model.messages import first_line
@@ -19,7 +20,6 @@ from app.model.types import Batch, FloatArray
 GRAPHS = ("openvino/openvino_model.xml", "openvino_model.xml", *ONNX_GRAPHS)
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-OUT_OF_MEMORY = ("bad_alloc", "out of memory", "Cannot allocate memory", "Failed to allocate")
 
 
 class OpenVinoBackend:
@@ -40,6 +40,8 @@ class OpenVinoBackend:
         self._inputs = {port.any_name: port.element_type.to_dtype() for port in self._model.inputs}
         if unknown := set(self._inputs) - INPUTS:
             raise ArtifactError(f"{path}: takes unknown inputs {sorted(unknown)}; export a sequence classifier")
+        outputs = self._model.outputs
+        self._output = next((port for port in outputs if "logits" in port.names), outputs[0])
         self._idle: SimpleQueue[Any] = SimpleQueue()
 
     @classmethod
@@ -52,12 +54,10 @@ class OpenVinoBackend:
         request = self._request()
         try:
             feeds = {name: batch[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
-            outputs = request.infer(feeds)
-            logits = outputs["logits"] if "logits" in outputs.names() else outputs[0]
-            answer = np.array(logits, dtype=np.float32)
+            answer = np.array(request.infer(feeds)[self._output], dtype=np.float32)
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
-                raise BackendOutOfMemory(f"OpenVINO ran out of memory: {first_line(error)}") from error
+            if (ours := translated(error, "OpenVINO")) is not None:
+                raise ours from error
             raise
         # A request that failed is not used again: after an allocation failure it crashes the process.
         self._idle.put(request)

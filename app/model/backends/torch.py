@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from app.errors import ArtifactError, BackendOutOfMemory, ConfigError, DeviceError
+from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
+from app.model.backends.failures import translated
 from app.model.cpus import available_cpus
 from app.model.messages import first_line
 from app.model.types import Batch, FloatArray
@@ -22,8 +23,6 @@ WEIGHTS = (
     re.compile(r"model(-\d+-of-(?P<shards>\d+))?\.safetensors(\.index\.json)?"),
     re.compile(r"pytorch_model(-\d+-of-(?P<shards>\d+))?\.bin(\.index\.json)?"),
 )
-DEVICE_FAILURE = ("CUDA error", "cuBLAS error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS")
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class TorchBackend:
@@ -60,26 +59,18 @@ class TorchBackend:
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> FloatArray:
-        """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
+        """Logits (rows, labels) in float32. Raises DeviceError, BackendOutOfMemory."""
         try:
             inputs = {name: torch.from_numpy(batch[name]).to(self.device) for name in self._inputs}
             logits = self._model(**inputs).logits
             return np.asarray(logits.float().cpu().numpy())
         except (RuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
-                if self.device != "cpu":
-                    torch.cuda.empty_cache()
-                raise BackendOutOfMemory(f"PyTorch ran out of memory: {first_line(error)}") from error
-            if isinstance(error, torch.AcceleratorError) or any(text in str(error) for text in DEVICE_FAILURE):
-                raise DeviceError(f"the device failed under PyTorch: {first_line(error)}") from error
-            raise
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """The CPU allocator raises a bare RuntimeError, only CUDA has a class of its own."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(text in str(error) for text in OUT_OF_MEMORY)
+            ours = translated(error, "PyTorch")
+            if ours is None:
+                raise
+            if isinstance(ours, BackendOutOfMemory) and self.device != "cpu":
+                torch.cuda.empty_cache()
+            raise ours from error
 
 
 def _device(wanted: str) -> torch.device:
