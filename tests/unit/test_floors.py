@@ -35,7 +35,7 @@ WITHIN = {
     "app.api.record",
     "app.api.errors",
 }
-WITHIN |= {"app.api.exchange", "app.api.schemas"}
+WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 """Modules that others of their own floor build on."""
 
 
