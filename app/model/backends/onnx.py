@@ -64,6 +64,8 @@ def _session_options(options: BackendOptions) -> ort.SessionOptions:
     settings.intra_op_num_threads = options.threads or available_cpus()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    # Idle threads that spin take the cores from whoever shares them: the event loop, the tokeniser, other services.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return settings
 
 
