@@ -45,8 +45,8 @@ class Server:
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def logged(self, status: int) -> int:
-        """How many requests the log shows with this status."""
-        return sum(line.get("status") == status for line in self.lines)
+        """How many rerank requests the log shows with this status."""
+        return sum(line.get("status") == status and line.get("path") == "/rerank" for line in self.lines)
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

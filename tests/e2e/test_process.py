@@ -36,10 +36,11 @@ def shared_server(reranker_dir: Path) -> Iterator[Server]:
 
 
 def test_sigterm_under_load_loses_no_admitted_request(slow_server: Server) -> None:
-    """20 requests, about 5 s of work, are in flight at SIGTERM: every one is answered."""
+    """20 requests, about 8 s of work, are in flight at SIGTERM: every one is answered."""
     with ThreadPoolExecutor(20) as clients:
-        answers = [clients.submit(slow_server.rerank, ["quick"] * 5) for _ in range(20)]
-        wait_until(lambda: slow_server.metric("reranker_queue_requests") == 20)
+        answers = [clients.submit(slow_server.rerank, ["quick"] * 8) for _ in range(20)]
+        wait_until(lambda: slow_server.metric("reranker_queue_requests") + slow_server.logged(200) >= 20)
+        assert slow_server.metric("reranker_queue_requests") >= 5, "too few were still in flight to prove anything"
         slow_server.terminate()
         statuses = [answer.result().status_code for answer in answers]
     assert statuses == [200] * 20
@@ -138,16 +139,16 @@ def test_answers_under_concurrent_load_are_those_of_the_model(reranker_dir: Path
 
     def client(seed: int) -> int:
         rng = random.Random(seed)
-        for _ in range(12):
+        for _ in range(6):
             documents = [" ".join(rng.choices(words, k=rng.randrange(0, 60))) for _ in range(rng.randrange(1, 60))]
             results = server.rerank(documents).json()["results"]
             scores = {result["index"]: result["relevance_score"] for result in results}
             expected = model.predict([("paris", document) for document in documents]).tolist()
             assert [scores[i] for i in range(len(documents))] == pytest.approx(expected, abs=1e-5)
-        return 12
+        return 6
 
     with serving("--model", str(reranker_dir), "--max-batch-tokens", "512") as server, ThreadPoolExecutor(8) as clients:
-        assert sum(clients.map(client, range(8))) == 96
+        assert sum(clients.map(client, range(8))) == 48
         assert server.metric("reranker_queue_requests") == 0
 
 
