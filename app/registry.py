@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
@@ -49,6 +50,8 @@ class Registry:
         self._settings = settings
         self._metrics = metrics
         self._lifecycle = lifecycle
+        # A slice is tokenised by one of our threads: if it spread over all cores, each would wait for every other.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._encoders = ThreadPoolExecutor(settings.tokenizer_threads or available_cpus(), "tokenize")
         self.services: dict[str, ScoringService] = {}
 

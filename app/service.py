@@ -15,7 +15,7 @@ from app.errors import DeadlineExceeded, InputTooLong, PayloadTooLarge, Validati
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, EncodeOptions, FloatArray
 
-SLICE = 128
+SLICE = 64
 """Texts tokenised per turn of a worker thread, so that a long request does not hold up a short one."""
 
 

@@ -1,9 +1,11 @@
 """The queue policy: who is admitted, who is next, and what shares a batch. Pure: no clock, no thread, no I/O.
 
 Every batch is led by the request that even sharing would finish first (`fairness`): it takes that request's
-longest waiting item and as many more of its items as fit. What room is left is filled with the items of other
-requests that are closest below in length, so that they cost little padding. A request therefore needs no more
-batches than if it were alone, and it waits only for requests that even sharing would have finished before it.
+longest waiting item and as many more of its items as fit. If that is less than half a batch, it is filled up to the
+half with the items of other requests that are closest below in length, so that they cost little padding: beyond the
+half a batch hardly gets more efficient, and the one that leads it would wait for the others' rows. A request therefore
+needs no more batches than if it were alone, and it waits only for requests that even sharing would have finished
+before it.
 
 Even sharing alone would let a client that never pauses hold up a long request with its short ones, since each is
 served ahead of its share. So every `OLDEST_EVERY`-th batch is led by the oldest request: none waits for ever.
@@ -20,7 +22,7 @@ from typing import Generic, Protocol, TypeVar
 from app.batching.fairness import VirtualClock
 from app.model.bucketing import Budget
 
-OLDEST_EVERY = 4
+OLDEST_EVERY = 8
 COMPACT_AFTER = 1024
 """Spent entries that may lie in the length index, beyond as many as are live, before it is rebuilt."""
 
@@ -72,7 +74,7 @@ class Plan(Generic[Payload]):
 
     items: list[Item[Payload]]
     full: bool
-    """Whether its row or token budget is used up, so that later arrivals could not join."""
+    """Whether later arrivals of other requests could not join."""
 
     @property
     def tokens(self) -> int:
@@ -131,13 +133,14 @@ class RequestQueue(Generic[Payload]):
                 break
             if not item.taken:
                 chosen.append(item)
-        if len(chosen) < room:
+        half = (room + 1) // 2
+        if len(chosen) < half:
             for item in self._closest(longest, shortest):
                 if item.ticket is not head:
                     chosen.append(item)
-                    if len(chosen) == room:
+                    if len(chosen) == half:
                         break
-        return Plan(chosen, full=len(chosen) == room)
+        return Plan(chosen, full=len(chosen) >= half)
 
     def commit(self, plan: Plan[Payload]) -> None:
         """Takes the planned items out of the queue."""

@@ -165,7 +165,7 @@ def test_ten_documents_behind_two_thousand_go_next() -> None:
 
 @pytest.mark.parametrize("clients", [1, 4])
 def test_a_long_request_is_not_starved_by_clients_that_never_pause(clients: int) -> None:
-    """Each client sends its next short request as soon as the last is scored; the long one still gets its quarter."""
+    """Each client sends its next short request as soon as the last is scored; the long one still gets its share."""
     queue: RequestQueue[Row] = RequestQueue(Budget(100, 10, 0.5))
     long = queue.put(rows(*[10] * 200))
     short = [queue.put(rows(*[10] * 10)) for _ in range(clients)]
@@ -191,14 +191,23 @@ def test_in_overload_every_request_leaves_in_the_end() -> None:
     assert first.waiting == 0
 
 
-def test_room_is_filled_with_the_closest_lengths_of_other_requests() -> None:
-    queue: RequestQueue[Row] = RequestQueue(Budget(300, 10, 0.5))
+def test_a_batch_is_filled_to_the_half_with_the_closest_lengths_of_other_requests() -> None:
+    queue: RequestQueue[Row] = RequestQueue(Budget(600, 10, 0.5))
     queue.put(rows(100))
     queue.put(rows(98, 60, 40, 120, 99, 100))
     plan = queue.plan()
     assert plan is not None
     assert [item.length for item in plan.items] == [100, 100, 99]
     assert plan.full
+
+
+def test_a_request_fills_its_own_batches_whole() -> None:
+    queue: RequestQueue[Row] = RequestQueue(Budget(600, 10, 0.5))
+    queue.put(rows(*[100] * 8))
+    queue.put(rows(*[100] * 9))
+    plan = queue.plan()
+    assert plan is not None
+    assert [item.index for item in plan.items] == list(range(6))
 
 
 def test_a_row_over_the_budget_goes_alone() -> None:
