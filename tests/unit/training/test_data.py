@@ -1,0 +1,95 @@
+"""Reading data files: what comes out, and errors that point at the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.training.conftest import FACTS, write_lines
+from training.data.beir import read_pool, read_retrieval
+from training.data.pairs import Pair, read_pairs
+from training.errors import DataError
+
+
+def test_a_beir_directory_is_read_plain_or_compressed(data_root: Path) -> None:
+    data = read_retrieval(data_root / "facts", "train")
+    assert data.corpus["d0"] == FACTS[0][1]
+    assert data.queries["q1"] == FACTS[1][0]
+    assert data.qrels["q0"] == {"d0": 1.0, "d1": 0.0}
+    assert data.relevant("q0") == ["d0"]
+
+
+def test_a_title_is_put_before_the_text(tmp_path: Path) -> None:
+    write_lines(tmp_path / "corpus.jsonl", [{"_id": "d", "title": "Paris", "text": "A city."}])
+    write_lines(tmp_path / "queries.jsonl", [{"_id": "q", "text": "?"}])
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t2\n")
+    assert read_retrieval(tmp_path, "test").corpus == {"d": "Paris A city."}
+
+
+def test_a_judgment_of_an_unknown_document_is_an_error(data_root: Path, tmp_path: Path) -> None:
+    for name in ("corpus.jsonl.gz", "queries.jsonl"):
+        (tmp_path / name).write_bytes((data_root / "facts" / name).read_bytes())
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tmissing\t1\n")
+    with pytest.raises(DataError, match=r"test\.tsv, line 2: no text has the id 'missing'"):
+        read_retrieval(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("q0\td0", "has 2 of 3"),
+        ("q0\td0\tyes", "column 'score' is 'yes'"),
+    ],
+)
+def test_broken_judgments_are_named_by_line(data_root: Path, tmp_path: Path, row: str, message: str) -> None:
+    for name in ("corpus.jsonl.gz", "queries.jsonl"):
+        (tmp_path / name).write_bytes((data_root / "facts" / name).read_bytes())
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{row}\n")
+    with pytest.raises(DataError, match=f"line 2: .*{message}"):
+        read_retrieval(tmp_path, "test")
+
+
+def test_pools_come_in_the_order_of_their_ranks(tmp_path: Path) -> None:
+    (tmp_path / "pool.tsv").write_text("query-id\tcorpus-id\trank\tscore\nq\tb\t2\t0\nq\ta\t1\t0\nq\tc\t10\t0\n")
+    assert read_pool(tmp_path / "pool.tsv") == {"q": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"query": "a"}', "line 1: column 'answer' is missing"),
+        ('{"query": "a", "answer": null}', "column 'answer' is NoneType"),
+        ('{"query": "a", "answer": "b", "label": 0.5}', "column 'label' is 0.5"),
+        ('["a", "b"]', "holds list, not an object"),
+        ("query,answer", "line 1: not JSON"),
+        ("", "no row of split 'train'"),
+    ],
+)
+def test_broken_pairs_are_named_by_line_and_column(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "pairs.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_pairs(tmp_path / "pairs.jsonl", "train")
+
+
+def test_pairs_keep_their_split_and_label(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"query": "a", "answer": "b", "label": 0, "split": "train"},
+        {"query": "c", "answer": "d", "split": "test"},
+        {"query": "e", "answer": "f"},
+    ]
+    write_lines(tmp_path / "pairs.jsonl.gz", rows)
+    assert read_pairs(tmp_path / "pairs.jsonl", "train") == [Pair("a", "b", False), Pair("e", "f", True)]
+
+
+def test_missing_and_truncated_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.jsonl: no such file, nor with \.gz"):
+        read_pairs(tmp_path / "absent.jsonl", "train")
+    write_lines(tmp_path / "cut.jsonl.gz", [{"query": "a", "answer": "b"}])
+    whole = (tmp_path / "cut.jsonl.gz").read_bytes()
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-10])
+    with pytest.raises(DataError, match="copy the file again"):
+        read_pairs(tmp_path / "cut.jsonl", "train")

@@ -1,0 +1,1 @@
+"""Trains, evaluates and exports cross-encoders; `rerank-training --help` is the way in."""

@@ -1,0 +1,37 @@
+"""Question-answer pairs in JSON lines: {query, answer}, optionally with a label and a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.lines import find, read_objects, text_of
+from training.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query with one document; `relevant` is False for a pair that people marked as wrong."""
+
+    query: str
+    document: str
+    relevant: bool
+
+
+def read_pairs(path: Path, split: str) -> list[Pair]:
+    """The pairs of a file; rows whose own `split` column names another split are left out.
+
+    A `label` column of 0 marks a wrong pair, 1 or no such column a right one. Raises DataError.
+    """
+    path = find(path)
+    pairs = []
+    for number, row in read_objects(path):
+        if row.get("split", split) != split:
+            continue
+        label = row.get("label", 1)
+        if label not in (0, 1):
+            raise DataError(f"{path}, line {number}: column 'label' is {label!r}; it must be 0 or 1")
+        pairs.append(Pair(text_of(row, "query", path, number), text_of(row, "answer", path, number), label == 1))
+    if not pairs:
+        raise DataError(f"{path}: no row of split {split!r}; check the split in the recipe")
+    return pairs

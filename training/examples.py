@@ -1,0 +1,118 @@
+"""From the data sets of a recipe to labelled (query, document) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from training.bm25 import Bm25
+from training.data.beir import Retrieval, read_retrieval
+from training.data.lines import find
+from training.data.pairs import read_pairs
+from training.negatives import choose
+from training.recipe import Dataset, Negatives, Recipe
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pair to learn from; `label` is 1.0 for relevant, 0.0 for not."""
+
+    query: str
+    document: str
+    label: float
+
+
+def build_examples(recipe: Recipe) -> tuple[list[Example], dict[str, int]]:
+    """All examples of a recipe, and how many each data set gave. The same recipe gives the same examples.
+
+    Raises DataError.
+    """
+    examples: list[Example] = []
+    counts = {}
+    for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set")):
+        rng = np.random.default_rng([recipe.seed, number])
+        found = _examples(dataset, recipe.data_root / dataset.path, dataset.negatives or recipe.negatives, rng)
+        counts[dataset.name] = len(found)
+        examples += found
+    return examples, counts
+
+
+def data_files(dataset: Dataset, root: Path) -> list[Path]:
+    """The files that a data set is read from."""
+    path = root / dataset.path
+    if not path.is_dir():
+        return [find(path)]
+    names = ("corpus.jsonl", "queries.jsonl", f"qrels/{dataset.split}.tsv")
+    return [find(path / name) for name in names]
+
+
+def _examples(dataset: Dataset, path: Path, negatives: Negatives, rng: np.random.Generator) -> list[Example]:
+    if path.is_dir():
+        return _from_retrieval(read_retrieval(path, dataset.split), dataset.limit, negatives, rng)
+    return _from_pairs(path, dataset, negatives, rng)
+
+
+def _from_retrieval(
+    data: Retrieval, limit: int | None, negatives: Negatives, rng: np.random.Generator
+) -> list[Example]:
+    answerable = [key for key in data.qrels if data.relevant(key)]
+    query_ids = _draw(answerable, limit, rng)
+    if negatives.kind == "judged":
+        return [example for key in query_ids for example in _judged(data, key, negatives.count, rng)]
+    position = {key: i for i, key in enumerate(data.corpus)}
+    positives = [[position[key] for key in data.relevant(query_id)] for query_id in query_ids]
+    queries = [data.queries[query_id] for query_id in query_ids]
+    return _mined(queries, positives, list(data.corpus.values()), negatives, rng)
+
+
+def _judged(data: Retrieval, query_id: str, count: int, rng: np.random.Generator) -> list[Example]:
+    query, relevant = data.queries[query_id], data.relevant(query_id)
+    wrong = [key for key, grade in data.qrels[query_id].items() if grade <= 0]
+    kept = [(key, 0.0) for key in _draw(wrong, count, rng)] + [(key, 1.0) for key in relevant]
+    return [Example(query, data.corpus[key], label) for key, label in kept]
+
+
+def _from_pairs(path: Path, dataset: Dataset, negatives: Negatives, rng: np.random.Generator) -> list[Example]:
+    pairs = read_pairs(path, dataset.split)
+    wrong = [Example(pair.query, pair.document, 0.0) for pair in pairs if not pair.relevant]
+    texts = list(dict.fromkeys(pair.document for pair in pairs if pair.relevant))
+    position = {text: i for i, text in enumerate(texts)}
+    answers: dict[str, list[int]] = {}
+    for pair in pairs:
+        if pair.relevant:
+            answers.setdefault(pair.query, []).append(position[pair.document])
+    if not answers:
+        return _draw(wrong, dataset.limit, rng)
+    queries = _draw(list(answers), dataset.limit, rng)
+    return wrong + _mined(queries, [answers[query] for query in queries], texts, negatives, rng)
+
+
+def _mined(
+    queries: Sequence[str],
+    positives: Sequence[Sequence[int]],
+    texts: Sequence[str],
+    negatives: Negatives,
+    rng: np.random.Generator,
+) -> list[Example]:
+    """One positive per query, drawn where there are several, with its negatives."""
+    needs_ranking = negatives.kind != "random" and negatives.count > 0
+    ranked = Bm25(texts).top(queries, negatives.depth).tolist() if needs_ranking else [[]] * len(queries)
+    examples = []
+    for query, right, ranking in zip(queries, positives, ranked, strict=True):
+        examples.append(Example(query, texts[int(rng.choice(right))], 1.0))
+        wrong = choose(ranking, set(right), texts, negatives, rng)
+        examples += [Example(query, texts[i], 0.0) for i in wrong]
+    return examples
+
+
+def _draw(items: Sequence[T], limit: int | None, rng: np.random.Generator) -> list[T]:
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i] for i in sorted(rng.choice(len(items), limit, replace=False))]
