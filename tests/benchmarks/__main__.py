@@ -1,0 +1,69 @@
+"""`python -m tests.benchmarks`, also `make bench`: runs the scenarios, prints one table, writes it and a plot."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import psutil
+
+from app.model.cross_encoder import CrossEncoder
+from tests.benchmarks.bench import Bench, Scenario
+from tests.benchmarks.lone import lone
+from tests.benchmarks.mixed import mixed
+from tests.benchmarks.overload import overload
+from tests.benchmarks.plot import write_plot
+from tests.benchmarks.report import write_table
+from tests.benchmarks.saturation import saturation
+from tests.benchmarks.texts import TextSource
+
+SCENARIOS: dict[str, Scenario] = {
+    "saturation": saturation,
+    "lone": lone,
+    "mixed": mixed,
+    "overload": overload,
+}
+FP32_TOLERANCE, INT8_TOLERANCE = 1e-5, 0.05
+"""Dynamic int8 scales activations by the extremes of the whole batch: scores depend on what shares a batch."""
+
+
+def main() -> int:
+    """Exit code 0 when every bar is met, 1 otherwise."""
+    arguments = _parser().parse_args()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    bench = _prepare(arguments.model, arguments.seconds, out)
+    heading = f"{bench.engine.backend.source}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at start"
+    print(heading, f"{psutil.cpu_percent(1.0):.0f} % of the CPU busy before the bench", sep="; ")
+    results = []
+    for name in arguments.only or SCENARIOS:
+        print(f"running {name} ...", flush=True)
+        results.append(SCENARIOS[name](bench))
+    figures = [figure for result in results for figure in result.figures]
+    write_table(figures, out, heading)
+    write_plot(results, out / "bench.png", heading)
+    missed = [figure for figure in figures if figure.passed is False]
+    print(f"\n{len(missed)} bars missed; written to {out}")
+    return bool(missed)
+
+
+def _prepare(model: str, seconds: float, out: Path) -> Bench:
+    engine = CrossEncoder.load(model)
+    source = TextSource(engine.artifact.tokenizer_file)
+    bench = Bench(model, engine, source, seconds, FP32_TOLERANCE, out)
+    return bench if not bench.is_int8 else Bench(model, engine, source, seconds, INT8_TOLERANCE, out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--model", default="default", help="'default' or a directory with an ONNX graph")
+    parser.add_argument("--only", action="append", choices=SCENARIOS, help="one scenario; repeat for several")
+    parser.add_argument("--seconds", type=float, default=10.0, help="about how long one round lasts [s]")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="where table and plot are written")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
