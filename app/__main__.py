@@ -4,47 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import socket
 import sys
 from types import FrameType
 
 import uvicorn
 
 from app import logs
-from app.config import load_settings
-from app.errors import StartupError
+from app.config import Settings, load_settings
+from app.errors import ConfigError, StartupError
 from app.lifecycle import Lifecycle, Phase
 from app.main import create_app
+from app.registry import Registry
 
-EXIT_USAGE, EXIT_DEAD = 2, 3
+EXIT_FORCED, EXIT_USAGE, EXIT_DEAD = 1, 2, 3
 
 
 class Server(uvicorn.Server):
     """uvicorn, with a drain that stays reachable: probes see 503 while admitted requests are still answered."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_delay_s: float, grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, registry: Registry, settings: Settings) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
-        self._drain_delay_s = drain_delay_s
-        self._grace_s = grace_s
+        self._registry = registry
+        self._settings = settings
         self._drain: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.forced = False
         lifecycle.on_failure = self.stop
 
     def stop(self) -> None:
-        """Ends the process soon; what is in flight is answered with what it has. Callable from any thread."""
+        """Ends the process now: what waits is told so. Callable from any thread."""
+        self._registry.abort("the service is going down; send the request to another instance")
         self.should_exit = True
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Remembers the loop for the signal handler, then listens."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remembers the loop for the signal handler, then listens. Raises ConfigError if it cannot."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)  # type: ignore[arg-type]
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn has logged the reason
+            host, port = self._settings.host, self._settings.port
+            raise ConfigError(
+                f"cannot listen on {host}:{port}; is another service there? choose another --port"
+            ) from error
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain. Second one: stop at once."""
-        if self._lifecycle.refusing or self._loop is None or (sig == signal.SIGINT and self._drain is not None):
-            self.should_exit = self.force_exit = True
-        elif self._drain is None:
+        if self._loop is None or self._lifecycle.phase is Phase.DRAINING:
+            self.forced = self.should_exit = self.force_exit = True
+        else:
             self._lifecycle.phase = Phase.DRAINING
             self._loop.call_soon_threadsafe(self._start_drain)
 
@@ -52,16 +61,20 @@ class Server(uvicorn.Server):
         self._drain = asyncio.get_running_loop().create_task(self._drain_then_stop())
 
     async def _drain_then_stop(self) -> None:
-        await asyncio.sleep(self._drain_delay_s)
+        await asyncio.sleep(self._settings.drain_delay_s)
         self._lifecycle.refusing = True
-        deadline = asyncio.get_running_loop().time() + self._grace_s
-        while self._lifecycle.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._settings.shutdown_grace_s
+        while self._lifecycle.in_flight and now() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # a poll is enough here, and keeps every request free of a wake-up
-        self.should_exit = True
+        # What is left of the grace is for answers that are still on their way to a slow reader.
+        self.config.timeout_graceful_shutdown = max(1, round(deadline - now()))
+        self.stop()
 
 
 def main() -> None:
-    """Serves until SIGTERM. Exit codes: 0 after a drain, 2 for wrong settings or model, 3 if the worker died."""
+    """Serves until SIGTERM. Exit codes: 0 after a drain, 1 if a second signal cut it short, 2 for a wrong setting
+    or model, 3 if the worker died."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -80,10 +93,16 @@ def run(arguments: list[str]) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=1,  # the drain has waited already; what is left is to flush
+        timeout_graceful_shutdown=1,
         server_header=False,
     )
-    Server(config, lifecycle, settings.drain_delay_s, settings.shutdown_grace_s).run()
+    server = Server(config, lifecycle, app.state.registry, settings)
+    try:
+        server.run()
+    except ConfigError as error:
+        return _report(error, EXIT_USAGE)
+    if server.forced:
+        return EXIT_FORCED
     if lifecycle.failure is not None:
         is_startup = isinstance(lifecycle.failure, StartupError)
         return _report(lifecycle.failure, EXIT_USAGE if is_startup else EXIT_DEAD)

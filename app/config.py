@@ -15,7 +15,10 @@ PREFIX = "RERANKER_"
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    parts = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and "" in parts:
+        raise ValueError("one of its values is empty")
+    return parts
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -63,11 +66,16 @@ class Settings(BaseModel):
     min_batch_fill: float = Field(
         0.5, ge=0, le=1, description="Shortest row of a batch as a share of its longest; higher wastes less padding."
     )
-    max_pending_requests: int = Field(512, ge=1, description="Admitted requests without answer; more get 429.")
+    max_pending_requests: int = Field(
+        512, ge=1, description="Admitted requests without answer, per model; more get 429."
+    )
     max_pending_tokens: int = Field(
-        1_000_000, ge=1, description="Admitted tokens not yet scored [tokens]; a request that exceeds it gets 429."
+        1_000_000, ge=1, description="Admitted tokens not yet scored, per model [tokens]; what exceeds it gets 429."
     )
     max_documents: int = Field(4096, ge=1, description="Most items of one request; more get 413.")
+    max_text_characters: int = Field(
+        500_000, ge=1, description="Longest text [characters]; longer gets 413. Long before that, models cut it."
+    )
     max_body_bytes: int = Field(32 << 20, ge=1, description="Largest request body [bytes]; larger gets 413.")
     max_request_timeout_ms: int = Field(
         60_000, ge=1, description="Time limit of a request, and the most that X-Request-Timeout-Ms can ask for [ms]."

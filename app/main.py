@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -32,9 +33,9 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(registry, lifecycle))
+        # A daemon: a process that is told to stop while it loads does not wait for a download to end.
+        threading.Thread(target=_load, args=(registry, lifecycle), name="load", daemon=True).start()
         yield
-        loading.cancel()
         await asyncio.to_thread(registry.close)
 
     app: FastAPI = FastAPIOffline(
@@ -49,9 +50,9 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     return app
 
 
-async def _load(registry: Registry, lifecycle: Lifecycle) -> None:
+def _load(registry: Registry, lifecycle: Lifecycle) -> None:
     try:
-        await asyncio.to_thread(registry.load)
+        registry.load()
     except Exception as error:
         lifecycle.fail(error)
         return

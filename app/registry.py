@@ -12,7 +12,7 @@ import numpy as np
 
 from app.batching.batcher import BatchReport, MicroBatcher, QueueLimits
 from app.config import Settings
-from app.errors import ConfigError, NotFound
+from app.errors import ConfigError, NotFound, Unavailable
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
 from app.model.backends import BackendOptions
@@ -62,12 +62,19 @@ class Registry:
 
     def find(self, name: str | None) -> ScoringService:
         """The named model's service; the first for None or "default". Raises NotFound naming what there is."""
+        if not self.services:
+            raise Unavailable("the model is still loading; try again shortly")
         first = next(iter(self.services.values()))
         if name is None or name in self.services:
             return first if name is None else self.services[name]
         if name == "default":
             return first
         raise NotFound(f"model {name!r} is not served here; served: {', '.join(self.services)}")
+
+    def abort(self, reason: str) -> None:
+        """Answers everything that waits with Unavailable."""
+        for service in self.services.values():
+            service.batcher.abort(reason)
 
     def close(self) -> None:
         """Stops all threads after what is admitted has been scored."""
@@ -123,7 +130,9 @@ class Registry:
                 "tokens_per_s": round(batcher.rate.tokens_per_s),
             },
         )
-        return ScoringService(name, model, batcher, self._encoders, settings.max_documents)
+        return ScoringService(
+            name, model, batcher, self._encoders, settings.max_documents, settings.max_text_characters
+        )
 
 
 def batch_budget(settings: Settings, device: str) -> Budget:
@@ -138,6 +147,8 @@ def warm_up(model: CrossEncoder, batcher: MicroBatcher) -> None:
     for length in (16, min(128, model.max_length, budget.max_tokens)):
         row = Encoded(np.full(length, model.artifact.pad_id, dtype=np.int32), length // 2, length)
         rows = [row] * budget.rows_at(length)
+        batch = model.pad(rows)
+        model.forward(batch)  # the first of a shape allocates and compiles: no measure of the speed
         started = time.monotonic()
-        model.forward(model.pad(rows))
+        model.forward(batch)
         batcher.rate.add(length * len(rows), time.monotonic() - started)

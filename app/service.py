@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from app.errors import DeadlineExceeded, InputTooLong, PayloadTooLarge, Validati
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, EncodeOptions, FloatArray
 
-SLICE = 64
-"""Texts tokenised per turn of a worker thread, so that a long request does not hold up a short one."""
+SLICE, SLICE_CHARACTERS = 64, 100_000
+"""Texts and characters tokenised per turn of a worker thread: a long request does not hold up a short one."""
+TOKENS_PER_CHARACTER = 0.15
+"""A low guess, for refusing early only what would be refused anyway: English has about 0.2, Chinese 0.6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ class ScoringService:
     batcher: MicroBatcher
     encoders: ThreadPoolExecutor
     max_documents: int
+    max_text_characters: int
     _encoding_requests: int = 0
     _encoding_tokens: int = 0
-    _tokens_per_character: float = field(default=0.3)
 
     async def rerank(self, query: str, documents: Sequence[str], options: Options) -> tuple[list[int], Prediction]:
         """Document indices, best first (by logit, ties by index), and the prediction in input order."""
@@ -76,23 +78,20 @@ class ScoringService:
     async def score_documents(self, query: str, documents: Sequence[str], options: Options) -> Prediction:
         """One query against many documents; scores of shape (documents, 1) in input order."""
         self._require_single_label()
-        slices = self.model.tokenizer.encode_slices(query, documents, self._encode_options(options), SLICE)
+        self._check_sizes([query], documents)
+        slices = self.model.tokenizer.encode_slices(query, documents, self._encode_options(options), cuts(documents))
         characters = len(query) * len(documents) + sum(map(len, documents))
         return self._activate(await self._score(slices, len(documents), characters, options), options)
 
     async def score_pairs(self, pairs: Sequence[tuple[str, str]], options: Options) -> Prediction:
         """Independent pairs; scores of shape (pairs, 1) in input order."""
         self._require_single_label()
-        return await self.classify(pairs, options)
+        return self._activate(await self._score_inputs(pairs, options), options)
 
     async def classify(self, inputs: Sequence[str | tuple[str, str]], options: Options) -> Prediction:
         """Single texts or pairs; scores of shape (inputs, labels): softmax, or sigmoid where labels are independent."""
-        slices = self._encode_inputs(inputs, self._encode_options(options))
-        characters = sum(len(item) if isinstance(item, str) else len(item[0]) + len(item[1]) for item in inputs)
-        scored = await self._score(slices, len(inputs), characters, options)
-        if self.model.num_labels == 1:
-            return self._activate(scored, options)
-        return self._activate(scored, options, "sigmoid" if self.model.artifact.multi_label else "softmax")
+        exclusive = self.model.num_labels > 1 and not self.model.artifact.multi_label
+        return self._activate(await self._score_inputs(inputs, options), options, "softmax" if exclusive else "sigmoid")
 
     def _require_single_label(self) -> None:
         if self.model.num_labels != 1:
@@ -104,11 +103,27 @@ class ScoringService:
     def _encode_options(self, options: Options) -> EncodeOptions:
         return replace(self.model.options, max_document_tokens=options.max_document_tokens)
 
-    def _encode_inputs(
-        self, inputs: Sequence[str | tuple[str, str]], options: EncodeOptions
-    ) -> Iterator[list[Encoded]]:
-        for start in range(0, len(inputs), SLICE):
-            yield self.model.tokenizer.encode_inputs(inputs[start : start + SLICE], options)
+    async def _score_inputs(self, inputs: Sequence[str | tuple[str, str]], options: Options) -> tuple[Scored, Usage]:
+        joined = [item if isinstance(item, str) else "".join(item) for item in inputs]
+        self._check_sizes(joined)
+        encode, encode_options = self.model.tokenizer.encode_inputs, self._encode_options(options)
+        slices = (encode(inputs[start:end], encode_options) for start, end in cuts(joined))
+        return await self._score(slices, len(inputs), sum(map(len, joined)), options)
+
+    def _check_sizes(self, *texts: Sequence[str]) -> None:
+        """A text is tokenised in one go that nobody can interrupt, so its size is bounded."""
+        for sequence in texts:
+            if len(sequence) > self.max_documents:
+                raise PayloadTooLarge(
+                    f"the request has {len(sequence)} items and the limit is {self.max_documents}; split it into "
+                    "several requests"
+                )
+            for index, text in enumerate(sequence):
+                if len(text) > self.max_text_characters:
+                    raise PayloadTooLarge(
+                        f"a text (number {index}) has {len(text)} characters and the limit is "
+                        f"{self.max_text_characters}; the model reads only its first tokens, so send those"
+                    )
 
     def _activate(self, scored: tuple[Scored, Usage], options: Options, activation: str | None = None) -> Prediction:
         logits = scored[0].logits
@@ -119,10 +134,8 @@ class ScoringService:
         self, slices: Iterator[list[Encoded]], items: int, characters: int, options: Options
     ) -> tuple[Scored, Usage]:
         """Encodes, admits and awaits the logits. Abandoned by deadline or caller, nothing of it stays queued."""
-        if items > self.max_documents:
-            raise PayloadTooLarge(
-                f"the request has {items} items and the limit is {self.max_documents}; split it into several requests"
-            )
+        if not items:
+            return Scored(np.empty((0, self.model.num_labels), dtype=np.float32), 0.0, 0.0), Usage()
         submission = None
         if options.remaining_s <= 0:
             raise _deadline_exceeded(options)
@@ -143,8 +156,9 @@ class ScoringService:
         self, slices: Iterator[list[Encoded]], items: int, characters: int, options: Options
     ) -> tuple[list[Encoded], float]:
         """Tokenises in worker threads, after asking whether there is room for about as many tokens."""
-        most = min(items * self.model.max_length, self.batcher.limits.max_pending_tokens)
-        estimate = min(int(characters * self._tokens_per_character), most)
+        per_item = min(self.model.max_length, options.max_document_tokens or self.model.max_length)
+        most = min(items * per_item, self.batcher.limits.max_pending_tokens)
+        estimate = min(int(characters * TOKENS_PER_CHARACTER), most)
         self.batcher.check_room(estimate, options.remaining_s, (self._encoding_requests, self._encoding_tokens))
         self._encoding_requests += 1
         self._encoding_tokens += estimate
@@ -159,9 +173,6 @@ class ScoringService:
             self._encoding_tokens -= estimate
         if not options.truncate:
             self._refuse_long(rows)
-        if characters > 1000:
-            measured = sum(row.full_length for row in rows) / characters
-            self._tokens_per_character += 0.1 * (measured - self._tokens_per_character)
         return rows, time.monotonic() - started
 
     def _refuse_long(self, rows: Sequence[Encoded]) -> None:
@@ -178,6 +189,18 @@ def _deadline_exceeded(options: Options) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"the time limit of {options.timeout_s:.3f} s passed before every item was scored; the rest was not computed"
     )
+
+
+def cuts(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """(start, end) of slices of at most SLICE texts and, except for a single longer text, SLICE_CHARACTERS."""
+    start = characters = 0
+    for index, text in enumerate(texts):
+        if index > start and (index - start == SLICE or characters + len(text) > SLICE_CHARACTERS):
+            yield start, index
+            start, characters = index, 0
+        characters += len(text)
+    if start < len(texts):
+        yield start, len(texts)
 
 
 def rank(logits: FloatArray) -> list[int]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.api.record import record_of
 from app.errors import RequestError, RerankerError, ValidationError
 
+MOST_DETAILS = 20
 HTTP_TYPES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -23,7 +24,7 @@ class InvalidBody(ValidationError):
     def __init__(self, error: pydantic.ValidationError) -> None:
         self.details = [
             {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
-            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)[:MOST_DETAILS]
         ]
         where = ".".join(str(part) for part in self.details[0]["loc"][1:])
         reason = str(self.details[0]["msg"]).removeprefix("Value error, ")

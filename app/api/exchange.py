@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from app.api.errors import InvalidBody
 from app.api.record import Record, record_of
 from app.config import Settings
-from app.errors import ClientDisconnected, ValidationError
+from app.errors import ClientDisconnected, DeadlineExceeded, ValidationError
 from app.service import Options, ScoringService, Usage
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -31,7 +32,24 @@ class Exchange:
         self.record: Record = record_of(request.scope)
 
     async def body(self, schema: type[Body]) -> Body:
-        """The parsed body, whatever its content type claims. Raises InvalidBody, ClientDisconnected."""
+        """The parsed body, whatever its content type claims.
+
+        Raises InvalidBody, ClientDisconnected, or DeadlineExceeded when it does not arrive in time.
+        """
+        settings: Settings = self._request.app.state.settings
+        try:
+            async with asyncio.timeout(settings.max_request_timeout_ms / 1e3):
+                content = await self._receive()
+        except TimeoutError:
+            raise DeadlineExceeded("the body did not arrive within the time limit") from None
+        self._request.app.state.lifecycle.in_flight += 1
+        self.record.in_flight = True
+        try:
+            return schema.model_validate_json(content)
+        except pydantic.ValidationError as error:
+            raise InvalidBody(error) from None
+
+    async def _receive(self) -> bytes:
         chunks, more = [], True
         while more:
             message = await self._request.receive()
@@ -39,10 +57,7 @@ class Exchange:
                 raise ClientDisconnected("the client went away while sending")
             chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
-        try:
-            return schema.model_validate_json(b"".join(chunks))
-        except pydantic.ValidationError as error:
-            raise InvalidBody(error) from None
+        return b"".join(chunks)
 
     def service(self, model: str | None) -> ScoringService:
         """The model that the body names. Raises NotFound."""
@@ -58,7 +73,7 @@ class Exchange:
         limit_ms: float = settings.max_request_timeout_ms
         wanted = self._request.headers.get(TIMEOUT_HEADER)
         if wanted is not None:
-            if not wanted.isascii() or not wanted.isdigit() or int(wanted) == 0:
+            if not re.fullmatch(r"0*[1-9][0-9]{0,14}", wanted):
                 raise ValidationError(f"{TIMEOUT_HEADER}: {wanted!r} is not a positive whole number of milliseconds")
             limit_ms = min(limit_ms, int(wanted))
         return Options(
@@ -89,4 +104,4 @@ class Exchange:
         self.record.usage = usage
         tokens = {"prompt_tokens": usage.tokens, "total_tokens": usage.tokens}
         content = {"id": self.record.id, "object": "list", "model": self.record.model, **body, "usage": tokens}
-        return Response(pydantic_core.to_json(content), media_type="application/json")
+        return Response(pydantic_core.to_json(content, inf_nan_mode="null"), media_type="application/json")

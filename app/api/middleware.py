@@ -39,11 +39,10 @@ class RequestMiddleware:
             return
         headers = Headers(scope=scope)
         record = Record.of(scope, headers.get("x-request-id", ""))
-        self._lifecycle.in_flight += 1
         try:
             await self._handle(scope, receive, send, headers, record)
         finally:
-            self._lifecycle.in_flight -= 1
+            self._lifecycle.in_flight -= record.in_flight
             self._account(record)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: Headers, record: Record) -> None:
@@ -73,8 +72,9 @@ class RequestMiddleware:
     def _check(self, record: Record, headers: Headers) -> None:
         # The raw path of the scope: one rebuilt from headers could be forged past the key (CVE-2026-48746).
         if self._keys and record.path not in OPEN_PATHS:
-            given = headers.get("authorization", "").removeprefix("Bearer ").encode()
-            if not any([hmac.compare_digest(given, key) for key in self._keys]):  # noqa: C419 - compare all: no timing
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]  # all: no timing
+            if scheme.lower() != "bearer" or not any(matches):
                 raise Unauthorized("the API key is missing or wrong; send it as 'Authorization: Bearer KEY'")
         if record.path in INFERENCE_PATHS and record.method == "POST":
             self._lifecycle.require_ready()

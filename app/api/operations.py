@@ -18,12 +18,14 @@ from app.service import ScoringService
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Is the process alive?")
 async def health() -> dict[str, str]:
     """200 as long as the event loop turns; says nothing about readiness."""
     return {"status": "ok"}
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Should traffic be sent here?")
 async def ready(request: Request) -> Response:
     """200 once every model is warmed up; 503 while loading or draining and after a worker's death."""

@@ -29,6 +29,8 @@ class Record:
     model: str = ""
     usage: Usage | None = None
     error: RerankerError | None = None
+    in_flight: bool = False
+    """Whether its body has arrived, so that a drain waits for its answer."""
 
     @classmethod
     def of(cls, scope: Scope, request_id: str) -> Record:
@@ -46,6 +48,8 @@ class Record:
     @property
     def outcome(self) -> str:
         """One of `app.metrics.OUTCOMES`."""
+        if not self.status:
+            return "server_error"  # broken off before any answer
         if self.status < 400:
             return "ok"
         special = {429: "refused", 503: "refused", 504: "timeout", 499: "disconnected"}

@@ -7,10 +7,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
-def _document(value: object) -> object:
-    if isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("text"), str)):
-        return value
-    raise ValueError('must be a string, or an object with a string field "text"')
+def _documents(value: object) -> object:
+    """Stops at the first wrong element: a list of them must not make an answer larger than the question."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list")
+    for index, item in enumerate(value):
+        if not isinstance(item, str) and not (isinstance(item, dict) and isinstance(item.get("text"), str)):
+            raise ValueError(f'element {index} must be a string, or an object with a string field "text"')
+    return value
 
 
 def _texts(value: object) -> object:
@@ -39,7 +43,7 @@ def _example(**body: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [body]})
 
 
-Document = Annotated[str | dict[str, Any], BeforeValidator(_document)]
+Documents = Annotated[list[str | dict[str, Any]], BeforeValidator(_documents)]
 Texts = Annotated[str | list[str] | None, BeforeValidator(_texts)]
 Inputs = Annotated[str | list[str | list[str]], BeforeValidator(_classifiable)]
 
@@ -50,7 +54,7 @@ class RerankRequest(BaseModel):
     model_config = _example(query="capital of France", documents=["Paris", "Berlin"], top_n=1, return_documents=True)
 
     query: str = Field(description="What the documents are ranked for.")
-    documents: list[Document] = Field(description="Candidates: strings, or objects with a 'text' field.")
+    documents: Documents = Field(description="Candidates: strings, or objects with a 'text' field.")
     model: str | None = Field(None, description="Name of a served model; null: the first.")
     top_n: int | None = Field(None, ge=1, description="Return only the best; null: all.")
     return_documents: bool | None = Field(None, description="Echo the documents in the results.")

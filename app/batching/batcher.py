@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 DEVICE_FAILURES_BEFORE_DEATH = 3
 """Batches in a row that fail whole on the device before the worker gives up: a CUDA context does not recover."""
+GROW_AFTER_BATCHES = 64
+"""Clean batches after which a budget that a device error shrank is doubled again, up to the configured one."""
+CLOSE_S = 5.0
+"""How long `close` waits for the batch that is running: a device that hangs must not keep the process alive."""
 WORKER_DIED = "the scoring worker has died; the service is restarting"
 
 
@@ -114,7 +118,9 @@ class MicroBatcher:
         self._engine = engine
         self._observe = observe
         self._on_death = on_death
-        self._queue: RequestQueue[Encoded] = RequestQueue(budget or Budget())
+        self._configured = budget or Budget()
+        self._queue: RequestQueue[Encoded] = RequestQueue(self._configured)
+        self._clean_batches = 0
         self._changed = threading.Condition()
         self._pending: dict[Ticket[Encoded], Submission] = {}
         self._pending_tokens = 0
@@ -185,13 +191,22 @@ class MicroBatcher:
             self._drop(submission)
         submission.future.cancel()
 
+    def abort(self, reason: str) -> None:
+        """Answers everything that is pending with Unavailable; what is being computed finds nobody waiting."""
+        with self._changed:
+            orphans = list(self._pending.values())
+            for submission in orphans:
+                self._drop(submission)
+        for submission in orphans:
+            submission.resolve(Unavailable(reason))
+
     def close(self) -> None:
         """Scores what is admitted, then stops the threads. Later submissions raise Unavailable."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_S)
 
     # Admission. The lock is held.
 
@@ -206,8 +221,10 @@ class MicroBatcher:
                 "pending tokens; send fewer or shorter documents"
             )
         self._check_limits(len(self._pending) + other_requests, self._pending_tokens + other_tokens, tokens)
+        if timeout_s is None or not self._pending:  # alone it is the best measurement of the rate that one can get
+            return
         expected_s = self._expected_s(tokens)
-        if timeout_s is not None and expected_s > timeout_s:
+        if expected_s > timeout_s:
             raise DeadlineUnreachable(
                 f"the request would take about {expected_s:.2f} s, over its time limit of {timeout_s:.2f} s",
                 retry_after_s=expected_s - timeout_s,
@@ -218,7 +235,8 @@ class MicroBatcher:
         excess = pending_tokens + tokens - limits.max_pending_tokens
         if excess > 0:
             raise Overloaded(
-                f"{pending_tokens} tokens are pending and the limit is {limits.max_pending_tokens}",
+                f"{pending_tokens} tokens are pending, the request has about {tokens} and the limit is "
+                f"{limits.max_pending_tokens}",
                 retry_after_s=self.rate.seconds_for(excess),
             )
         if requests >= limits.max_pending_requests:
@@ -309,6 +327,7 @@ class MicroBatcher:
         finished = []
         self.rate.add(done.tokens, done.seconds)
         with self._changed:
+            self._grow()
             for row, logits in zip(done.items, done.logits, strict=True):
                 submission = self._pending.get(row.ticket)
                 if submission is None:
@@ -352,18 +371,23 @@ class MicroBatcher:
 
     def _shrink(self, padded_tokens: int) -> None:
         with self._changed:
+            self._clean_batches = 0
             self._queue.budget = self._queue.budget.below(padded_tokens)
+
+    def _grow(self) -> None:
+        """A shortage passes: step by step back to the configured budget. The lock is held."""
+        self._clean_batches += 1
+        tokens = self._queue.budget.max_tokens
+        if tokens < self._configured.max_tokens and self._clean_batches >= GROW_AFTER_BATCHES:
+            self._clean_batches = 0
+            self._queue.budget = replace(self._configured, max_tokens=min(2 * tokens, self._configured.max_tokens))
 
     def _die(self, error: BaseException) -> None:
         with self._changed:
             self._dead = True
-            orphans = list(self._pending.values())
-            for submission in orphans:
-                self._drop(submission)
             self._changed.notify_all()
         log.critical("the scoring worker died: %r", error, exc_info=error)
-        for submission in orphans:
-            submission.resolve(Unavailable(WORKER_DIED))
+        self.abort(WORKER_DIED)
         if self._on_death is not None:
             self._on_death(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,12 +55,12 @@ class PairTokenizer:
         return [self._assemble(head, tail, options) for tail in tails]
 
     def encode_slices(
-        self, query: str, documents: Sequence[str], options: EncodeOptions, size: int
+        self, query: str, documents: Sequence[str], options: EncodeOptions, cuts: Iterable[tuple[int, int]]
     ) -> Iterator[list[Encoded]]:
-        """`encode` in slices of `size` documents, each computed when it is asked for."""
+        """`encode` in slices of documents from `start` to `end`, each computed when it is asked for."""
         (head,) = self._ids([query])
-        for start in range(0, len(documents), size):
-            yield [self._assemble(head, tail, options) for tail in self._ids(documents[start : start + size])]
+        for start, end in cuts:
+            yield [self._assemble(head, tail, options) for tail in self._ids(documents[start:end])]
 
     def encode_inputs(self, inputs: Sequence[str | tuple[str, str]], options: EncodeOptions) -> list[Encoded]:
         """Single texts and pairs mixed, in order."""

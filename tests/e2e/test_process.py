@@ -80,6 +80,27 @@ def test_the_grace_bounds_the_drain(reranker_dir: Path) -> None:
         assert time.monotonic() - started < 4.5, "5 s of work were not cut short"
 
 
+def test_what_the_grace_cuts_off_is_told_so_and_logged_as_a_failure(reranker_dir: Path) -> None:
+    arguments = ["--model", str(reranker_dir), "--max-batch-rows", "1", "--shutdown-grace-s", "0.5"]
+    with serving(*arguments, program=FAULTY) as server, ThreadPoolExecutor(1) as client:
+        answer = client.submit(server.rerank, ["quick"] * 200)
+        wait_until(lambda: server.metric("reranker_queue_requests") == 1)
+        server.terminate()
+        assert answer.result().status_code == 503
+        assert "going down" in answer.result().json()["message"]
+        assert server.wait() == 0
+        wait_until(lambda: server.logged(503) == 1)
+
+
+def test_a_port_in_use_is_one_clear_line(shared_server: Server, reranker_dir: Path) -> None:
+    port = shared_server.url.rpartition(":")[2]
+    result = subprocess.run(
+        [*command("--model", str(reranker_dir)), "--port", port], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f"rerank-server: error: cannot listen on 127.0.0.1:{port}")
+
+
 def test_two_hundred_random_disconnects_leave_no_work_behind(shared_server: Server) -> None:
     rng = random.Random(0)
     before = shared_server.metric("reranker_batch_rows_sum")

@@ -50,6 +50,12 @@ def test_a_wrong_value_names_flag_and_variable(name: str, value: str) -> None:
         load_settings([], {variable(name): value})
 
 
+@pytest.mark.parametrize(("arguments", "environment"), [(["--api-key", ""], {}), ([], {"RERANKER_API_KEY": "a,"})])
+def test_an_empty_key_does_not_open_the_service(arguments: list[str], environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="--api-key"):
+        load_settings(arguments, environment)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(pydantic.ValidationError):
         Settings().port = 1  # type: ignore[misc]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.batching.batcher import MicroBatcher, QueueLimits
 from app.errors import DeadlineExceeded, InputTooLong, Overloaded, PayloadTooLarge, ValidationError
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Batch, FloatArray
-from app.service import SLICE, Options, ScoringService, rank
+from app.service import SLICE, SLICE_CHARACTERS, Options, ScoringService, cuts, rank
 
 
 class Gate:
@@ -55,10 +56,11 @@ def run(
     engine: Gate | None = None,
     limits: QueueLimits | None = None,
     max_documents: int = 10_000,
+    max_text_characters: int = 100_000,
 ) -> Any:
     """The result of `work(service)` on a fresh service, after which nothing may be left pending."""
     batcher = MicroBatcher(engine or Gate(model), limits=limits)
-    service = ScoringService("rr", model, batcher, pool, max_documents)
+    service = ScoringService("rr", model, batcher, pool, max_documents, max_text_characters)
 
     async def main() -> Any:
         return await work(service)
@@ -192,12 +194,43 @@ def test_texts_and_pairs_may_be_mixed(classifier_dir: Path, pool: ThreadPoolExec
     assert mixed.scores == pytest.approx(np.concatenate([each.scores for each in alone]), abs=1e-6)
 
 
-def test_the_token_estimate_follows_the_texts_that_arrive(model: CrossEncoder, pool: ThreadPoolExecutor) -> None:
-    """Texts of one token per character: after a few requests the estimate has moved towards it."""
+def test_slices_are_bounded_in_texts_and_in_characters() -> None:
+    assert list(cuts([])) == []
+    assert list(cuts(["a"] * (SLICE + 1))) == [(0, SLICE), (SLICE, SLICE + 1)]
+    half = "a" * (SLICE_CHARACTERS // 2)
+    assert list(cuts([half, half, half, "a" * SLICE_CHARACTERS * 2, "b"])) == [(0, 2), (2, 3), (3, 4), (4, 5)]
 
-    async def work(service: ScoringService) -> float:
-        for _ in range(20):
-            await service.score_documents("a", ["....." * 40] * 10, options())
-        return service._tokens_per_character
 
-    assert run(model, pool, work) > 0.8
+def test_a_text_that_would_block_the_tokeniser_is_refused(model: CrossEncoder, pool: ThreadPoolExecutor) -> None:
+    for work in (
+        lambda service: service.score_documents("a", ["b", "c" * 1001], options()),
+        lambda service: service.score_documents("a" * 1001, ["b"], options()),
+        lambda service: service.score_pairs([("a", "b"), ("a", "c" * 1001)], options()),
+    ):
+        with pytest.raises(PayloadTooLarge, match="characters and the limit is 1000"):
+            run(model, pool, work, max_text_characters=1000)
+
+
+def test_a_cut_per_document_counts_in_the_early_refusal(model: CrossEncoder, pool: ThreadPoolExecutor) -> None:
+    """100 documents of 2,000 characters fit a queue of 2,000 tokens when each is cut to 4 tokens."""
+    documents = ["paris rome " * 180] * 100
+    wishes = options(max_document_tokens=4)
+    prediction = run(
+        model, pool, lambda s: s.score_documents("a", documents, wishes), limits=QueueLimits(max_pending_tokens=2000)
+    )
+    assert prediction.usage.tokens < 2000
+
+
+def test_no_inputs_give_no_scores_whatever_the_labels(classifier_dir: Path, pool: ThreadPoolExecutor) -> None:
+    prediction = run(CrossEncoder.load(classifier_dir), pool, lambda service: service.classify([], options()))
+    assert prediction.scores.shape == (0, 3)
+
+
+def test_a_single_label_is_classified_by_sigmoid_even_where_the_model_ranks_by_logits(
+    model: CrossEncoder, pool: ThreadPoolExecutor
+) -> None:
+    identity = replace(model, artifact=replace(model.artifact, activation="identity"))
+    classified = run(identity, pool, lambda service: service.classify([("paris", "rome")], options()))
+    scored = run(identity, pool, lambda service: service.score_pairs([("paris", "rome")], options()))
+    assert scored.scores == scored.logits
+    assert classified.scores == pytest.approx(1 / (1 + np.exp(-classified.logits)), abs=1e-6)

@@ -40,6 +40,10 @@ def test_before_the_models_are_loaded_only_health_is_fine(models: tuple[str, ...
         assert response.headers["retry-after"] == "1"
 
 
+def test_probes_may_ask_for_the_head_alone(client: TestClient) -> None:
+    assert client.head("/health").status_code == client.head("/ready").status_code == 200
+
+
 def test_info_tells_what_is_served(client: TestClient) -> None:
     info = client.get("/info").json()
     assert info["version"] == version("crossrank")

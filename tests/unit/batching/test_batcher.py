@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from app.batching.batcher import BatchReport, MicroBatcher, QueueLimits, Submission
+from app.batching.batcher import GROW_AFTER_BATCHES, BatchReport, MicroBatcher, QueueLimits, Submission
 from app.errors import (
     BackendError,
     BackendOutOfMemory,
@@ -191,6 +191,20 @@ class TestFailures:
         assert batcher.budget.max_tokens == 16, "half of the batch that failed, however many of that size follow"
         assert max(map(len, engine.batches)) == 4
 
+    def test_the_budget_grows_back_once_the_shortage_is_over(self, make: Make) -> None:
+        faults = iter([BackendOutOfMemory("for a moment")])
+
+        def fault(sums: FloatArray) -> None:
+            for error in faults:
+                raise error
+
+        batcher = make(FakeEngine(fault), budget=Budget(32, 8, 0.0))
+        scores(batcher.submit(rows_of(range(8))))
+        assert batcher.budget.max_tokens == 16
+        for value in range(GROW_AFTER_BATCHES):
+            scores(batcher.submit(rows_of([value])))
+        assert batcher.budget == Budget(32, 8, 0.0)
+
     def test_a_row_that_never_fits_fails_alone_after_one_retry(self, make: Make) -> None:
         tries = []
 
@@ -248,6 +262,17 @@ def test_whatever_kills_the_worker_everybody_is_told(make: Make) -> None:
     for submission in (running, waiting):
         with pytest.raises(Unavailable, match="died"):
             scores(submission)
+
+
+def test_abort_tells_everybody_who_waits(make: Make) -> None:
+    engine = FakeEngine()
+    batcher = make(engine)
+    running, waiting = hold(engine, batcher), batcher.submit(rows_of([2]))
+    batcher.abort("going down")
+    for submission in (running, waiting):
+        with pytest.raises(Unavailable, match="going down"):
+            scores(submission)
+    assert batcher.pending_tokens == 0
 
 
 def test_close_answers_what_was_admitted_and_refuses_what_comes_later(make: Make) -> None:
@@ -313,6 +338,13 @@ class TestAdmission:
             batcher.submit(rows_of(range(25)), timeout_s=1.5)
         assert caught.value.retry_after_s == pytest.approx(0.5, abs=0.1)
         batcher.submit(rows_of(range(10)), timeout_s=1.5)
+
+    def test_an_idle_worker_takes_a_request_whatever_it_expects(self, make: Make) -> None:
+        """A rate that was measured in a bad moment must not lock the service: only work can correct it."""
+        batcher = make(FakeEngine())
+        batcher.rate.add(512, 500.0)
+        for _ in range(3):
+            assert len(scores(batcher.submit(rows_of(range(100)), timeout_s=5.0))) == 100
 
     def test_asking_for_room_counts_what_is_still_being_tokenised_and_admits_nothing(self, make: Make) -> None:
         engine = FakeEngine()
