@@ -49,7 +49,10 @@ class Generator:
         return self._answers
 
     async def _closed(self, client: httpx.AsyncClient, stream: Stream, items: itertools.islice[int]) -> None:
+        rng = np.random.default_rng(stream.seed)
         for item in items:
+            if stream.pause_s:
+                await asyncio.sleep(rng.uniform(0, 2 * stream.pause_s))
             now = self._now()
             if now >= self._load.seconds:
                 return

@@ -18,13 +18,15 @@ PATIENCE_S = 90.0
 class Stream:
     """Requests of one kind, taken from `bodies` in turn.
 
-    Closed loop: `clients` of them, each sending its next request once it has the answer. Open loop: Poisson
-    arrivals at `rate_per_s`, whether or not earlier ones have been answered.
+    Closed loop: `clients` of them, each sending its next request once it has the answer and has thought for a
+    random time of `pause_s` on average. Open loop: Poisson arrivals at `rate_per_s`, whether or not earlier ones
+    have been answered.
     """
 
     name: str
     bodies: Sequence[str]
     clients: int = 0
+    pause_s: float = 0.0
     rate_per_s: float = 0.0
     seed: int = 0
 
