@@ -79,18 +79,6 @@ RANKINGS = [
 ]
 """(query, documents), the right one first."""
 
-WEAKNESSES = [
-    (
-        "how many people live in berlin",
-        ["Berlin has 3.7 million inhabitants.", "Many people like to visit Berlin."],
-    ),
-    (
-        "symptoms of the flu",
-        ["Influenza causes fever, cough, sore throat and muscle aches.", "The chimney flue must be cleaned."],
-    ),
-]
-"""What this first version gets wrong: it still trusts shared words too much."""
-
 
 @pytest.fixture(scope="module")
 def model() -> CrossEncoder:
@@ -101,13 +89,6 @@ def model() -> CrossEncoder:
 def test_the_right_document_comes_first(model: CrossEncoder, query: str, documents: list[str]) -> None:
     scores = model.predict([(query, document) for document in documents])
     assert int(scores.argmax()) == 0, dict(zip(documents, scores.tolist(), strict=True))
-
-
-@pytest.mark.xfail(reason="known weaknesses of the first version; see training/LOG.md", strict=False)
-@pytest.mark.parametrize(("query", "documents"), WEAKNESSES, ids=[query for query, _ in WEAKNESSES])
-def test_known_weaknesses(model: CrossEncoder, query: str, documents: list[str]) -> None:
-    scores = model.predict([(query, document) for document in documents])
-    assert int(scores.argmax()) == 0
 
 
 def test_scores_do_not_depend_on_the_batch(model: CrossEncoder) -> None:
