@@ -8,7 +8,8 @@ needs no more batches than if it were alone, and it waits only for requests that
 before it.
 
 Even sharing alone would let a client that never pauses hold up a long request with its short ones, since each is
-served ahead of its share. So every `OLDEST_EVERY`-th batch is led by the oldest request: none waits for ever.
+served ahead of its share. So the oldest request leads a batch whenever it has had a batch less than one part in
+`OLDEST_SHARE` of the work: none waits for ever, and while it is served anyway, nobody pays for that guarantee.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Generic, Protocol, TypeVar
 from app.batching.fairness import VirtualClock
 from app.model.bucketing import Budget
 
-OLDEST_EVERY = 8
+OLDEST_SHARE = 8
+"""The oldest request gets at least one part in so many of the work, whoever else waits."""
 COMPACT_AFTER = 1024
 """Spent entries that may lie in the length index, beyond as many as are live, before it is rebuilt."""
 
@@ -92,7 +94,7 @@ class RequestQueue(Generic[Payload]):
         self._clock = VirtualClock()
         self._order: list[tuple[tuple[float, int], Ticket[Payload]]] = []
         self._by_age: dict[int, Ticket[Payload]] = {}
-        self._turn = 0
+        self._owed = 0.0
         self._by_length: dict[int, deque[Item[Payload]]] = {}
         self._spent = 0
         self._numbers = 0
@@ -144,9 +146,9 @@ class RequestQueue(Generic[Payload]):
 
     def commit(self, plan: Plan[Payload]) -> None:
         """Takes the planned items out of the queue."""
+        self._account(plan)
         for item in plan.items:
             self._take(item)
-        self._turn = (self._turn + 1) % OLDEST_EVERY
         self._clock.serve(plan.tokens)
         self._tidy()
 
@@ -180,7 +182,18 @@ class RequestQueue(Generic[Payload]):
 
     def _head(self) -> Ticket[Payload]:
         """Who leads the next batch."""
-        return next(iter(self._by_age.values())) if self._turn == OLDEST_EVERY - 1 else self._order[0][1]
+        oldest = self._oldest()
+        return oldest if oldest and self._owed >= self.budget.max_tokens else self._order[0][1]
+
+    def _oldest(self) -> Ticket[Payload] | None:
+        return next(iter(self._by_age.values()), None)
+
+    def _account(self, plan: Plan[Payload]) -> None:
+        """Keeps the books of what the oldest request has not had of its share."""
+        oldest = self._oldest()
+        had = sum(item.length for item in plan.items if item.ticket is oldest)
+        work = min(plan.tokens, self.budget.max_tokens)  # one over-long row is one batch, not several
+        self._owed = max(0.0, self._owed + work / OLDEST_SHARE - had)
 
     def _closest(self, longest: int, shortest: float) -> Iterator[Item[Payload]]:
         """Waiting items of `longest` tokens, then of one fewer, and so on; in order of arrival within a length."""
@@ -205,11 +218,13 @@ class RequestQueue(Generic[Payload]):
         self._spent += 1
         if ticket.waiting == 0:
             self._order.remove((ticket.key, ticket))
+            if ticket is self._oldest():
+                self._owed = 0.0
             del self._by_age[ticket.number]
 
     def _tidy(self) -> None:
         if not self._order:
-            self._turn = 0
+            self._owed = 0.0
             self._clock.reset()
             self._by_length.clear()
             self._spent = 0
