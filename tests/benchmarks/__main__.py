@@ -12,7 +12,7 @@ import psutil
 from app.model.cross_encoder import CrossEncoder
 from tests.benchmarks.bench import Bench, Scenario
 from tests.benchmarks.lone import lone
-from tests.benchmarks.mixed import mixed
+from tests.benchmarks.mixed import mixed, mixed_poisson
 from tests.benchmarks.overload import overload
 from tests.benchmarks.plot import write_plot
 from tests.benchmarks.report import write_table
@@ -23,6 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
     "saturation": saturation,
     "lone": lone,
     "mixed": mixed,
+    "mixed-poisson": mixed_poisson,
     "overload": overload,
 }
 FP32_TOLERANCE, INT8_TOLERANCE = 1e-5, 0.05

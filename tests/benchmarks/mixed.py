@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.benchmarks.bench import Bench, Result, Window, apply, latencies_ms, percentile, verdict
 from tests.benchmarks.load import Stream
 from tests.benchmarks.server import serving
+from tests.benchmarks.texts import Request
 
 SMALL, LARGE, LARGE_IN_FLIGHT = 10, 1000, 3
 PAUSE_S = 0.1
 """Mean thinking time of the one client that sends small requests: they do not queue behind each other, so that what
 is measured is how long they wait for the large ones."""
+UTILISATION = 0.2
+"""What small requests of random arrival alone keep the machine busy: here they do queue behind each other as well."""
 LONGER = 10
 """Percentiles of a few hundred requests need more time than a mean does."""
 
 
 def mixed(bench: Bench) -> Result:
-    """The small ones' 99th percentile, alone and under load."""
-    result = Result("mixed")
+    """The 99th percentile of one client's small requests, alone and under load."""
+    return _mixed(bench, "mixed", poisson=False)
+
+
+def mixed_poisson(bench: Bench) -> Result:
+    """The same for small requests that arrive at random, whether or not earlier ones have been answered."""
+    return _mixed(bench, "mixed-poisson", poisson=True)
+
+
+def _mixed(bench: Bench, name: str, *, poisson: bool) -> Result:
+    result = Result(name)
     small, large = bench.source.requests(40, SMALL), bench.source.requests(2, LARGE)
     expected = {"small": bench.expected(small), "large": bench.expected(large)}
     seconds = bench.seconds * LONGER
-    with serving(bench.model, bench.out / "server-mixed.log") as server:
-        small_stream = Stream("small", [request.body for request in small], clients=1, pause_s=PAUSE_S, seed=1)
+    bodies = [request.body for request in small]
+    with serving(bench.model, bench.out / f"server-{name}.log") as server:
+        if poisson:
+            rate = UTILISATION * _small_per_s(bench, small)
+            small_stream = Stream("small", bodies, rate_per_s=rate, seed=1)
+            result.add("small requests sent", rate, "1/s")
+        else:
+            small_stream = Stream("small", bodies, clients=1, pause_s=PAUSE_S, seed=1)
         large_stream = Stream("large", [request.body for request in large], clients=LARGE_IN_FLIGHT)
         unloaded = apply(server, [small_stream], seconds)
         loaded = apply(server, [small_stream, large_stream], seconds)
@@ -31,6 +51,12 @@ def mixed(bench: Bench) -> Result:
     lost = sum(answer.status != 200 for window in (unloaded, loaded) for answer in window.outcome.answers)
     result.at_most("requests without a 200", lost, "answers", 0)
     return result
+
+
+def _small_per_s(bench: Bench, small: list[Request]) -> float:
+    began = time.perf_counter()
+    bench.expected(small)
+    return len(small) / (time.perf_counter() - began)
 
 
 def _report(bench: Bench, result: Result, unloaded: Window, loaded: Window) -> None:

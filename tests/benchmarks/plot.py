@@ -54,5 +54,6 @@ PANELS: dict[str, Callable[[Axes, Series], None]] = {
     "saturation": _rounds,
     "lone": _distributions,
     "mixed": _distributions,
+    "mixed-poisson": _distributions,
     "overload": _overload,
 }
