@@ -1,0 +1,38 @@
+"""A mean that is kept as its two parts, so that the means of several processes can be joined exactly."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.distributed
+from torch import Tensor
+
+
+class Mean(NamedTuple):
+    """`total` is the sum over the items of this process, `weight` their number or summed weights: shape ()."""
+
+    total: Tensor
+    weight: Tensor
+
+    def value(self) -> Tensor:
+        """The mean; 0, still with a gradient path, if there is no item."""
+        return self.total / self.weight.where(self.weight > 0, 1)
+
+    def value_across_processes(self) -> Tensor:
+        """A value whose average over all processes is the mean over the items of all of them.
+
+        Data parallel training averages the gradients of the processes. With this value, that is the gradient of one
+        process that has all the items, however unevenly they are spread. Every process must call it in the same step.
+        """
+        if world_size() == 1:
+            return self.value()
+        weight = self.weight.detach().clone()
+        torch.distributed.all_reduce(weight)
+        return self.total * world_size() / weight.where(weight > 0, 1)
+
+
+def world_size() -> int:
+    """The number of processes that train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
