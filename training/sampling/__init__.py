@@ -1,0 +1,1 @@
+"""Which rows form a batch, and in which order the batches come."""
