@@ -1,0 +1,1 @@
+"""The parts of `CrossEncoder.fit` and `CrossEncoder.old_fit`."""
