@@ -25,16 +25,27 @@ class PairTokenizer:
     def __init__(self, path: Path, *, pad_id: int, segments: bool) -> None:
         """`segments`: whether the model distinguishes the two texts by token type ids."""
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ArtifactError(f"{path}: not a readable tokenizer ({error}); save the model again") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._adopt(tokenizer, path, pad_id, segments)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, name: str, *, pad_id: int, segments: bool) -> PairTokenizer:
+        """From a `tokenizers.Tokenizer` that nobody else uses from here on; `name` stands in the ArtifactError."""
+        self = cls.__new__(cls)
+        self._adopt(tokenizer, name, pad_id, segments)
+        return self
+
+    def _adopt(self, tokenizer: Tokenizer, name: Path | str, pad_id: int, segments: bool) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
         self.pad_id = pad_id
-        self._pair = _Template.of_pair(self._tokenizer, path)
+        self._pair = _Template.of_pair(tokenizer, name)
         # A template without type ids (RoBERTa's) gives zeros whatever the model would take.
         self.segments = segments and self._pair.typed
-        self._single = _Template.of_single(self._tokenizer, path)
+        self._single = _Template.of_single(tokenizer, name)
 
     @property
     def vocab_size(self) -> int:
@@ -51,16 +62,16 @@ class PairTokenizer:
 
         Raises InputTooLong when `only_second` leaves no room beside the query.
         """
-        head, *tails = self._ids([query, *documents])
-        return [self._assemble(head, tail, options) for tail in tails]
+        head, *tails = self.ids([query, *documents])
+        return [self.join(head, tail, options) for tail in tails]
 
     def encode_slices(
         self, query: str, documents: Sequence[str], options: EncodeOptions, cuts: Iterable[tuple[int, int]]
     ) -> Iterator[list[Encoded]]:
         """`encode` in slices of documents from `start` to `end`, each computed when it is asked for."""
-        (head,) = self._ids([query])
+        (head,) = self.ids([query])
         for start, end in cuts:
-            yield [self._assemble(head, tail, options) for tail in self._ids(documents[start:end])]
+            yield [self.join(head, tail, options) for tail in self.ids(documents[start:end])]
 
     def encode_inputs(self, inputs: Sequence[str | tuple[str, str]], options: EncodeOptions) -> list[Encoded]:
         """Single texts and pairs mixed, in order."""
@@ -71,18 +82,19 @@ class PairTokenizer:
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], options: EncodeOptions) -> list[Encoded]:
         """One `Encoded` per pair, in order; a text that recurs is tokenised once."""
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        ids = dict(zip(texts, self._ids(texts), strict=True))
-        return [self._assemble(ids[first], ids[second], options) for first, second in pairs]
+        ids = dict(zip(texts, self.ids(texts), strict=True))
+        return [self.join(ids[first], ids[second], options) for first, second in pairs]
 
     def encode_texts(self, texts: Sequence[str], options: EncodeOptions) -> list[Encoded]:
         """One `Encoded` per single text (classification without a pair), in order."""
-        template, room = self._single, options.max_length - self._single.overhead
-        encoded = []
-        for ids in self._ids(texts):
-            kept = _cut(ids, max(0, room), options.side)
-            joined = np.concatenate((template.before, kept, template.after))
-            encoded.append(Encoded(joined, len(joined), len(ids) + template.overhead))
-        return encoded
+        return [self.wrap(ids, options) for ids in self.ids(texts)]
+
+    def wrap(self, ids: IntArray, options: EncodeOptions) -> Encoded:
+        """The single text with these `ids`, cut and between its special tokens."""
+        template = self._single
+        kept = _cut(ids, max(0, options.max_length - template.overhead), options.side)
+        joined = np.concatenate((template.before, kept, template.after))
+        return Encoded(joined, len(joined), len(ids) + template.overhead)
 
     def pad(self, rows: Sequence[Encoded]) -> Batch:
         """Right-padded int64 arrays of shape (rows, longest): input_ids, attention_mask, token_type_ids."""
@@ -97,7 +109,8 @@ class PairTokenizer:
                 token_type_ids[i, row.split : len(row)] = 1
         return {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
 
-    def _ids(self, texts: Sequence[str]) -> list[IntArray]:
+    def ids(self, texts: Sequence[str]) -> list[IntArray]:
+        """Token ids of each text, without special tokens and not cut: int32, shape (tokens,)."""
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError as error:
@@ -106,7 +119,8 @@ class PairTokenizer:
             raise ValidationError("a text holds half of a surrogate pair, which is not valid Unicode") from error
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
-    def _assemble(self, query: IntArray, document: IntArray, options: EncodeOptions) -> Encoded:
+    def join(self, query: IntArray, document: IntArray, options: EncodeOptions) -> Encoded:
+        """The pair of the texts with these ids, cut and between its special tokens. Raises InputTooLong as `encode`."""
         template = self._pair
         if options.max_document_tokens is not None:
             document = _cut(document, options.max_document_tokens, options.side)
@@ -177,25 +191,25 @@ class _Template:
         return len(self.before) + len(self.between) + len(self.after)
 
     @classmethod
-    def of_pair(cls, tokenizer: Tokenizer, path: Path) -> _Template:
+    def of_pair(cls, tokenizer: Tokenizer, name: Path | str) -> _Template:
         probe = tokenizer.encode("a", "b")
         ids, types = np.array(probe.ids, dtype=np.int32), np.array(probe.type_ids)
         first, second = _span(probe.sequence_ids, 0), _span(probe.sequence_ids, 1)
         if first is None or second is None or first[1] > second[0]:
-            raise ArtifactError(f"{path}: its template does not encode a pair as query, document")
+            raise ArtifactError(f"{name}: its template does not encode a pair as query, document")
         # Where no text has type ids (RoBERTa) the boundary has no meaning, only a position.
         boundary = int(np.argmax(types)) if types.any() else second[0]
         split = (np.arange(len(ids)) >= boundary) & types.any()
         if not np.array_equal(types, split) or not first[1] <= boundary <= second[0]:
-            raise ArtifactError(f"{path}: its token type ids are not 0 for the query and 1 for the document")
+            raise ArtifactError(f"{name}: its token type ids are not 0 for the query and 1 for the document")
         return cls(ids[: first[0]], ids[first[1] : second[0]], ids[second[1] :], boundary - first[1], bool(types.any()))
 
     @classmethod
-    def of_single(cls, tokenizer: Tokenizer, path: Path) -> _Template:
+    def of_single(cls, tokenizer: Tokenizer, name: Path | str) -> _Template:
         probe = tokenizer.encode("a")
         ids, span = np.array(probe.ids, dtype=np.int32), _span(probe.sequence_ids, 0)
         if span is None:
-            raise ArtifactError(f"{path}: it gives no token for the text 'a'")
+            raise ArtifactError(f"{name}: it gives no token for the text 'a'")
         empty = ids[:0]
         return cls(ids[: span[0]], empty, ids[span[1] :], 0, False)
 

@@ -1,0 +1,80 @@
+"""A directory that this package, sentence-transformers and plain transformers can all load."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from app.model.manifest import MANIFEST
+from training.cross_encoder.activation import dotted_path
+from training.cross_encoder.fp32 import theirs
+from training.cross_encoder.loading import MODEL_TYPE
+from training.cross_encoder.peft_adapters import carries_adapter
+
+if TYPE_CHECKING:
+    from training.cross_encoder.model import CrossEncoder
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+TRANSFORMER_CLASS = "sentence_transformers.base.modules.transformer.Transformer"
+TRANSFORMER_SETTINGS = {
+    "transformer_task": "sequence-classification",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+    "module_output_name": "scores",
+}
+
+
+def save(model: CrossEncoder, path: Path) -> None:
+    """Writes weights, configuration, tokenizer and the library's own files into `path`, not the card."""
+    path.mkdir(parents=True, exist_ok=True)
+    # A manifest from an earlier model here would vouch, by digest, for files that are replaced now.
+    (path / MANIFEST).unlink(missing_ok=True)
+    if model.model is not None and not carries_adapter(model.model):
+        for name in ADAPTER_FILES:  # an adapter saved here before would be put on this model when it is loaded
+            (path / name).unlink(missing_ok=True)
+    if model.graph is None:
+        model.model.save_pretrained(str(path))
+    else:
+        model.config.save_pretrained(str(path))
+        model.graph.save(path)
+    model.tokenizer.save_pretrained(str(path))
+    write_json(path / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER_CLASS}])
+    write_json(path / "sentence_bert_config.json", transformer_settings(model))
+    write_json(path / "config_sentence_transformers.json", library_settings(model))
+
+
+def library_settings(model: CrossEncoder) -> dict[str, Any]:
+    """What the library keeps about the model as a whole."""
+    settings: dict[str, Any] = {
+        "__version__": {
+            "crossrank": version("crossrank"),
+            "pytorch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "activation_fn": dotted_path(model.activation_fn),
+        "default_prompt_name": model.default_prompt_name,
+        "model_type": MODEL_TYPE,
+        "prompts": model.prompts,
+    }
+    if model.keep_in_fp32_modules:
+        settings["keep_in_fp32_modules"] = [theirs(name) for name in model.keep_in_fp32_modules]
+    return settings
+
+
+def transformer_settings(model: CrossEncoder) -> dict[str, Any]:
+    """What the library keeps about the transformer."""
+    extra: dict[str, Any] = {"processing_kwargs": model.processing_kwargs} if model.processing_kwargs else {}
+    if model.model is not None and carries_adapter(model.model):
+        # An adapter's directory names its base, which may have no head, or one of another size; a config.json here
+        # would be taken for that of a whole model.
+        extra["config_kwargs"] = {"num_labels": model.num_labels}
+    return {**TRANSFORMER_SETTINGS, **extra}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with sorted keys, in UTF-8."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
