@@ -1,0 +1,108 @@
+"""BERT, RoBERTa and XLM-RoBERTa: the forward pass of their sequence classification models over a packed chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.cross_encoder.packed.dropout import Dropout
+from training.cross_encoder.packed.first_token import attend_first
+from training.cross_encoder.packed.layout import Layout
+from training.cross_encoder.packed.network import Attention, Network, rate
+from training.cross_encoder.packed.weights import Linear
+
+
+class BertNetwork(Network):
+    """One pass of a `BertForSequenceClassification`; subclasses differ in positions and head."""
+
+    name = "bert"
+
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
+        super().__init__(model, dtype, attention)
+        self.encoder = getattr(model, self.name)
+        layers = self.encoder.encoder.layer
+        self.layers = [_Layer(layer, dtype, attention, last=layer is layers[-1]) for layer in layers]
+
+    @classmethod
+    def covers(cls, model: Any) -> bool:
+        """Encoders with at least one layer and a table of positions; `is_decoder` would make them causal."""
+        config = model.config
+        absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
+        return absolute and not config.is_decoder and len(getattr(model, cls.name).encoder.layer) > 0
+
+    def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
+        tables = self.encoder.embeddings
+        words: Tensor = tables.word_embeddings(ids) + tables.token_type_embeddings(types)
+        placed: Tensor = words + tables.position_embeddings(positions)
+        return placed
+
+    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
+        tables, dropout = self.encoder.embeddings, Dropout(embedded.device)
+        hidden = dropout(tables.LayerNorm(embedded), rate(tables.dropout))
+        for layer in self.layers:
+            hidden = layer(hidden, layout, dropout)
+        return self.head(hidden, dropout)
+
+    def head(self, first: Tensor, dropout: Dropout) -> Tensor:
+        """Logits of the rows, shape (rows, labels), from their first tokens."""
+        pooled = torch.tanh(self.encoder.pooler.dense(first))
+        logits: Tensor = self.model.classifier(dropout(pooled, rate(self.model.dropout)))
+        return logits
+
+
+class RobertaNetwork(BertNetwork):
+    """RoBERTa and XLM-RoBERTa: positions count from behind the padding index, the head has two layers."""
+
+    name = "roberta"
+
+    def positions(self, layout: Layout) -> Tensor:
+        """Padding tokens inside a text (written out by a user) do not count and sit at the padding index."""
+        padding = self.encoder.embeddings.padding_idx
+        real = (layout.ids != padding).long()
+        counted = real.cumsum(0)
+        starts = layout.first[: len(layout.lengths)].repeat_interleave(torch.tensor(layout.lengths, device=real.device))
+        starts = functional.pad(starts, (0, layout.width - layout.tokens), value=layout.width - 1)
+        before = counted[starts] - real[starts]
+        places: Tensor = (counted - before).clamp_(min=0) * real + padding
+        return places
+
+    def head(self, first: Tensor, dropout: Dropout) -> Tensor:
+        head = self.model.classifier
+        hidden = torch.tanh(head.dense(dropout(first, rate(head.dropout))))
+        logits: Tensor = head.out_proj(dropout(hidden, rate(head.dropout)))
+        return logits
+
+
+class _Layer:
+    """One encoder layer; the last one gives the first token of each row only."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype, attention: Attention, *, last: bool) -> None:
+        block: Any = layer
+        self.own, self.attended, self.out = block.attention.self, block.attention.output, block.output
+        self.heads, self.size = self.own.num_attention_heads, self.own.attention_head_size
+        self.activation = block.intermediate.intermediate_act_fn
+        own = [self.own.query, self.own.key, self.own.value]
+        self.inputs = [Linear(own[:1], dtype), Linear(own[1:], dtype)] if last else [Linear(own, dtype)]
+        self.mixed, self.wide, self.narrow = (
+            Linear([part], dtype) for part in (self.attended.dense, block.intermediate.dense, self.out.dense)
+        )
+        self.attention, self.dtype = attention, dtype
+
+    def __call__(self, hidden: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        share, split = rate(self.own.dropout), (-1, self.heads, self.size)
+        if len(self.inputs) == 1:
+            qkv = self.inputs[0](hidden).view(layout.width, 3, *split[1:])
+            context = self.attention(qkv, layout, share, dropout)
+        else:
+            keys_values = self.inputs[1](hidden).view(layout.width, 2, *split[1:])
+            hidden = hidden.index_select(0, layout.first)
+            query = self.inputs[0](hidden).view(split)
+            context = attend_first(query, keys_values, layout, share, dropout)
+        mixed = dropout.add(self.mixed(context), hidden, rate(self.attended.dropout))
+        hidden = self.attended.LayerNorm(mixed)
+        wide = self.narrow(self.activation(self.wide(hidden)))
+        normed: Tensor = self.out.LayerNorm(dropout.add(wide, hidden, rate(self.out.dropout)))
+        return normed

@@ -1,0 +1,97 @@
+"""ModernBERT: the forward pass of its sequence classification model over a packed chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.cross_encoder.packed.dropout import Dropout
+from training.cross_encoder.packed.first_token import attend_first
+from training.cross_encoder.packed.layout import Layout
+from training.cross_encoder.packed.network import Attention, Network, rate
+from training.cross_encoder.packed.rotary import rotate
+from training.cross_encoder.packed.weights import Linear
+
+Angles = tuple[Tensor, Tensor]
+"""Cosines and sines of the rotary embedding, each of shape (width, size)."""
+
+
+class ModernBertNetwork(Network):
+    """One pass of a `ModernBertForSequenceClassification`."""
+
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
+        super().__init__(model, dtype, attention)
+        self.encoder, self.config = model.model, model.config
+        self.pooled_mean = self.config.classifier_pooling == "mean"
+        layers, first_only = self.encoder.layers, not self.pooled_mean
+        self.layers = [_Layer(one, dtype, attention, last=first_only and one is layers[-1]) for one in layers]
+
+    @classmethod
+    def covers(cls, model: Any) -> bool:
+        """Rotary angles that depend on nothing but the position, and a head on the first token or on the mean."""
+        config = model.config
+        kinds = getattr(config, "layer_types", None) or []
+        angles = getattr(config, "rope_parameters", None) or {}
+        plain = all((angles.get(kind) or {}).get("rope_type") == "default" for kind in kinds)
+        return bool(kinds) and plain and config.classifier_pooling in ("cls", "mean")
+
+    def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
+        words: Tensor = self.encoder.embeddings.tok_embeddings(ids)
+        return words
+
+    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
+        tables, dropout = self.encoder.embeddings, Dropout(embedded.device)
+        hidden = dropout(tables.norm(embedded), rate(tables.drop))
+        angles = {kind: self._angles(layout, kind) for kind in set(self.config.layer_types)}
+        for layer in self.layers:
+            hidden = layer(hidden, layout, angles[layer.kind], dropout)
+        hidden = self.encoder.final_norm(hidden)
+        pooled = _means(hidden, layout) if self.pooled_mean else hidden
+        logits: Tensor = self.model.classifier(dropout(self.model.head(pooled), rate(self.model.drop)))
+        return logits
+
+    def _angles(self, layout: Layout, kind: str) -> Angles:
+        like = torch.empty((), device=layout.ids.device)  # float32 whatever the model is in
+        cosines, sines = self.encoder.rotary_emb(like, layout.positions[None], kind)
+        return cosines[0], sines[0]
+
+
+class _Layer:
+    """One encoder layer; the last one gives the first token of each row only, unless the head takes the mean."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype, attention: Attention, *, last: bool) -> None:
+        block: Any = layer
+        self.own, self.mlp, self.norms = block.attn, block.mlp, (block.attn_norm, block.mlp_norm)
+        self.kind = block.attention_type
+        self.window = block.config.sliding_window if self.kind == "sliding_attention" else None
+        self.size = self.own.head_dim
+        self.heads = self.own.Wqkv.out_features // (3 * self.size)
+        self.last = last
+        self.inputs = Linear([self.own.Wqkv], dtype)
+        self.mixed, self.wide, self.narrow = (Linear([part], dtype) for part in (self.own.Wo, self.mlp.Wi, self.mlp.Wo))
+        self.attention = attention
+
+    def __call__(self, hidden: Tensor, layout: Layout, angles: Angles, dropout: Dropout) -> Tensor:
+        share = float(self.own.attention_dropout) if self.own.training else 0.0
+        qkv = self.inputs(self.norms[0](hidden)).view(layout.width, 3, self.heads, self.size)
+        qkv = rotate(qkv, *angles)
+        if self.last:
+            hidden, query = hidden.index_select(0, layout.first), qkv[:, 0].index_select(0, layout.first)
+            context = attend_first(query, qkv[:, 1:], layout, share, dropout, self.window)
+        else:
+            context = self.attention(qkv, layout, share, dropout, self.window)
+        hidden = dropout.add(self.mixed(context), hidden, rate(self.own.out_drop))
+        value, gate = self.wide(self.norms[1](hidden)).chunk(2, dim=-1)
+        narrow: Tensor = self.narrow(dropout(self.mlp.act(value) * gate, rate(self.mlp.drop)))
+        return narrow + hidden
+
+
+def _means(hidden: Tensor, layout: Layout) -> Tensor:
+    """Mean over the tokens of each row, shape (first tokens, hidden)."""
+    rows, count = len(layout.lengths), len(layout.first)
+    lengths = torch.tensor([*layout.lengths, *[1] * (count - rows)], device=hidden.device)
+    owner = torch.arange(rows, device=hidden.device).repeat_interleave(lengths[:rows])
+    sums = hidden.new_zeros(count, hidden.shape[1]).index_add(0, owner, hidden[: layout.tokens])
+    return sums / lengths[:, None]

@@ -1,0 +1,54 @@
+"""What the packed networks have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from training.cross_encoder.packed.dropout import Dropout
+from training.cross_encoder.packed.layout import Layout
+
+
+class Attention(Protocol):
+    """Attention of every token to those of its row, on one kind of device; see `cpu_attention.attend`."""
+
+    def __call__(
+        self, qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None = None
+    ) -> Tensor: ...
+
+
+class Network(ABC):
+    """One pass of `model` over some chunks: its matrices are joined and converted to `dtype` once for all of them."""
+
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
+        self.model = model
+        self.dtype = dtype
+        self.attention = attention
+
+    @classmethod
+    def covers(cls, model: Any) -> bool:
+        """Whether the configuration of `model` has nothing that this network does not compute."""
+        return True
+
+    def positions(self, layout: Layout) -> Tensor:
+        """What the model's position table is asked for, shape (width,)."""
+        return layout.positions
+
+    @abstractmethod
+    def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
+        """Sum of the embedding tables' entries for tokens of any chunks, before normalisation, shape (tokens, hidden).
+
+        Apart from `score`, so that one look-up serves all chunks: the gradient of each fills a whole table.
+        """
+
+    @abstractmethod
+    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
+        """Logits, shape (first tokens, labels)."""
+
+
+def rate(module: nn.Module) -> float:
+    """The share that a dropout module drops at present."""
+    return float(getattr(module, "p", 0.0)) if module.training else 0.0

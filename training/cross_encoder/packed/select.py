@@ -1,0 +1,64 @@
+"""Whether a model can run packed, and as what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.cross_encoder.packed.bert import BertNetwork, RobertaNetwork
+from training.cross_encoder.packed.cpu_attention import attend
+from training.cross_encoder.packed.gpu_attention import attend_on_gpu, runs_on_gpu
+from training.cross_encoder.packed.modernbert import ModernBertNetwork
+from training.cross_encoder.packed.network import Attention, Network
+
+FAMILIES: dict[str, type[Network]] = {
+    "transformers.models.bert.modeling_bert.BertForSequenceClassification": BertNetwork,
+    "transformers.models.roberta.modeling_roberta.RobertaForSequenceClassification": RobertaNetwork,
+    "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaForSequenceClassification": RobertaNetwork,
+    "transformers.models.modernbert.modeling_modernbert.ModernBertForSequenceClassification": ModernBertNetwork,
+}
+PLAIN = ("torch.nn.modules.", "transformers.activations")
+
+
+def network_of(model: nn.Module) -> type[Network] | None:
+    """The network that computes what `model` computes, or None where only the model itself can.
+
+    None for other architectures, and where something was put into the model that its own forward pass would meet:
+    hooks, adapters, quantised or otherwise replaced layers, wrapped weights, gradient checkpointing, compilation.
+    """
+    kind = type(model)
+    network = FAMILIES.get(f"{kind.__module__}.{kind.__qualname__}")
+    if network is None or torch.compiler.is_compiling():
+        return None
+    if not network.covers(model) or not all(_untouched(module, kind.__module__) for module in model.modules()):
+        return None
+    return network if _plain_parameters(model) else None
+
+
+def attention_for(model: nn.Module, dtype: torch.dtype) -> Attention | None:
+    """Attention on the model's device in `dtype`, or None where there is none."""
+    if next(model.parameters()).device.type == "cpu":
+        return attend
+    return attend_on_gpu if runs_on_gpu(model, dtype) else None
+
+
+def _untouched(module: nn.Module, home: str) -> bool:
+    """Whether this is a module of the model's own file or of PyTorch, as it was defined."""
+    where = type(module).__module__
+    state: dict[str, Any] = module.__dict__
+    return (
+        (where == home or where.startswith(PLAIN))
+        and "forward" not in state
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
+        and module._compiled_call_impl is None
+        and not state.get("gradient_checkpointing", False)
+    )
+
+
+def _plain_parameters(model: nn.Module) -> bool:
+    parameters = list(model.parameters())
+    kinds = {(type(parameter), parameter.dtype, parameter.device) for parameter in parameters}
+    return len(kinds) == 1 and type(parameters[0]) is nn.Parameter and parameters[0].is_floating_point()

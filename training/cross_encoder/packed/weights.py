@@ -1,0 +1,60 @@
+"""The weights of a model in the precision that a pass computes in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+class Linear:
+    """Linear layers with the same input, taken as one, in `dtype`.
+
+    The layers' own weights may be in another precision; each use passes their gradient back in that.
+    """
+
+    def __init__(self, layers: list[nn.Linear], dtype: torch.dtype) -> None:
+        self._weight = _Cast(_joined([layer.weight for layer in layers]), dtype)
+        self._bias = None if layers[0].bias is None else _Cast(_joined([layer.bias for layer in layers]), dtype)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """`value`: shape (rows, inputs), in any precision."""
+        bias = None if self._bias is None else self._bias()
+        weight = self._weight()
+        return functional.linear(value.to(weight.dtype), weight, bias)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class _Cast:
+    """A tensor in another precision: converted once, yet each use has its own gradient.
+
+    Were the converted tensor shared, the gradients of all chunks would be added up in the lower precision.
+    """
+
+    def __init__(self, master: Tensor, dtype: torch.dtype) -> None:
+        self._master = master
+        self._copy = None if master.dtype == dtype else master.detach().to(dtype)
+
+    def __call__(self) -> Tensor:
+        if self._copy is None:
+            return self._master
+        cast: Tensor = _CastOnce.apply(self._master, self._copy)  # type: ignore[no-untyped-call]
+        return cast
+
+
+class _CastOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, master: Tensor, copy: Tensor) -> Tensor:
+        ctx.dtype = master.dtype
+        return copy.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].to(ctx.dtype), None
