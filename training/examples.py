@@ -1,4 +1,4 @@
-"""From the data sets of a recipe to labelled (query, document) pairs."""
+"""From judged documents and pairs to labelled (query, document) pairs, wrong ones among them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from training.bm25 import Bm25
 from training.data.beir import Retrieval, read_retrieval
-from training.data.lines import find
-from training.data.pairs import read_pairs
+from training.data.pairs import Pair, read_pairs
 from training.negatives import choose
-from training.recipe import Dataset, Negatives, Recipe
+from training.recipe import Dataset, Negatives
 
 T = TypeVar("T")
 
@@ -29,41 +27,21 @@ class Example:
     label: float
 
 
-def build_examples(recipe: Recipe) -> tuple[list[Example], dict[str, int]]:
-    """All examples of a recipe, and how many each data set gave. The same recipe gives the same examples.
-
-    Raises DataError.
-    """
-    examples: list[Example] = []
-    counts = {}
-    for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set")):
-        rng = np.random.default_rng([recipe.seed, number])
-        found = _examples(dataset, recipe.data_root / dataset.path, dataset.negatives or recipe.negatives, rng)
-        counts[dataset.name] = len(found)
-        examples += found
-    return examples, counts
-
-
-def data_files(dataset: Dataset, root: Path) -> list[Path]:
-    """The files that a data set is read from."""
-    path = root / dataset.path
-    if not path.is_dir():
-        return [find(path)]
-    names = ("corpus.jsonl", "queries.jsonl", f"qrels/{dataset.split}.tsv")
-    return [find(path / name) for name in names]
-
-
-def _examples(dataset: Dataset, path: Path, negatives: Negatives, rng: np.random.Generator) -> list[Example]:
-    if path.is_dir():
+def mined_examples(
+    dataset: Dataset, path: Path, negatives: Negatives, rng: np.random.Generator, pairs: Sequence[Pair] | None = None
+) -> list[Example]:
+    """The examples of a BEIR directory, of a file of pairs, or of `pairs` that were read already. Raises DataError."""
+    if pairs is None and path.is_dir():
         return _from_retrieval(read_retrieval(path, dataset.split), dataset.limit, negatives, rng)
-    return _from_pairs(path, dataset, negatives, rng)
+    found = read_pairs(path, dataset.split) if pairs is None else pairs
+    return _from_pairs(found, dataset.limit, negatives, rng)
 
 
 def _from_retrieval(
     data: Retrieval, limit: int | None, negatives: Negatives, rng: np.random.Generator
 ) -> list[Example]:
     answerable = [key for key in data.qrels if data.relevant(key)]
-    query_ids = _draw(answerable, limit, rng)
+    query_ids = draw(answerable, limit, rng)
     if negatives.kind == "judged":
         return [example for key in query_ids for example in _judged(data, key, negatives.count, rng)]
     position = {key: i for i, key in enumerate(data.corpus)}
@@ -75,12 +53,13 @@ def _from_retrieval(
 def _judged(data: Retrieval, query_id: str, count: int, rng: np.random.Generator) -> list[Example]:
     query, relevant = data.queries[query_id], data.relevant(query_id)
     wrong = [key for key, grade in data.qrels[query_id].items() if grade <= 0]
-    kept = [(key, 0.0) for key in _draw(wrong, count, rng)] + [(key, 1.0) for key in relevant]
+    kept = [(key, 0.0) for key in draw(wrong, count, rng)] + [(key, 1.0) for key in relevant]
     return [Example(query, data.corpus[key], label) for key, label in kept]
 
 
-def _from_pairs(path: Path, dataset: Dataset, negatives: Negatives, rng: np.random.Generator) -> list[Example]:
-    pairs = read_pairs(path, dataset.split)
+def _from_pairs(
+    pairs: Sequence[Pair], limit: int | None, negatives: Negatives, rng: np.random.Generator
+) -> list[Example]:
     wrong = [Example(pair.query, pair.document, 0.0) for pair in pairs if not pair.relevant]
     texts = list(dict.fromkeys(pair.document for pair in pairs if pair.relevant))
     position = {text: i for i, text in enumerate(texts)}
@@ -89,8 +68,8 @@ def _from_pairs(path: Path, dataset: Dataset, negatives: Negatives, rng: np.rand
         if pair.relevant:
             answers.setdefault(pair.query, []).append(position[pair.document])
     if not answers:
-        return _draw(wrong, dataset.limit, rng)
-    queries = _draw(list(answers), dataset.limit, rng)
+        return draw(wrong, limit, rng)
+    queries = draw(list(answers), limit, rng)
     return wrong + _mined(queries, [answers[query] for query in queries], texts, negatives, rng)
 
 
@@ -112,7 +91,8 @@ def _mined(
     return examples
 
 
-def _draw(items: Sequence[T], limit: int | None, rng: np.random.Generator) -> list[T]:
+def draw(items: Sequence[T], limit: int | None, rng: np.random.Generator) -> list[T]:
+    """At most `limit` of the items at random, in their order."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[i] for i in sorted(rng.choice(len(items), limit, replace=False))]

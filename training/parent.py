@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
-
 from app.errors import ArtifactError
-from app.model.artifact import Artifact, read_artifact
+from app.model.artifact import Artifact
 from app.model.tokenizer import PairTokenizer
 
 LABEL = "relevant"
@@ -31,21 +28,3 @@ def resolve_parent(name: str) -> Path:
 def load_tokenizer(artifact: Artifact) -> PairTokenizer:
     """The tokeniser that the service will use for this model."""
     return PairTokenizer(artifact.tokenizer_file, pad_id=artifact.pad_id, segments=artifact.segments)
-
-
-def load_for_training(
-    directory: Path, *, seed: int, attention_dropout: float | None = None
-) -> tuple[PreTrainedModel, Artifact]:
-    """The encoder of `directory` in float32 under a single-label head: new from `seed`, unless it has one already."""
-    torch.manual_seed(seed)
-    changes = {} if attention_dropout is None else {"attention_probs_dropout_prob": attention_dropout}
-    model = AutoModelForSequenceClassification.from_pretrained(
-        directory,
-        num_labels=1,
-        id2label={0: LABEL},
-        label2id={LABEL: 0},
-        dtype=torch.float32,
-        local_files_only=True,
-        **changes,
-    )
-    return model, read_artifact(directory)

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+METRIC = "ndcg@10"
 
-def plot_losses(losses: Sequence[float], path: Path) -> None:
-    """A PNG of the loss of every step and its running mean."""
+
+def plot_run(losses: Sequence[tuple[int, float]], evaluations: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A PNG of the loss with its running mean and, beside it where there are any, the metrics of each evaluation."""
     from matplotlib.figure import Figure  # slow to import, and without pyplot no display is looked for
 
-    window = max(1, len(losses) // 20)
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(range(1, len(losses) + 1), losses, linewidth=0.5, alpha=0.4, label="step")
-    axes.plot(range(window, len(losses) + 1), smooth, label=f"mean of {window} steps")
-    axes.set(xlabel="step", ylabel="binary cross-entropy", ylim=(0, None))
-    axes.legend()
+    figure = Figure(figsize=(7 if not evaluations else 12, 4), layout="constrained")
+    axes = figure.subplots(1, 2 if evaluations else 1, squeeze=False)[0]
+    draw_losses(axes[0], losses)
+    if evaluations:
+        draw_metrics(axes[1], evaluations)
     figure.savefig(path, dpi=120)
+
+
+def draw_losses(axes: Any, losses: Sequence[tuple[int, float]]) -> None:
+    """Loss by step."""
+    steps, values = zip(*losses, strict=True)
+    window = max(1, len(values) // 20)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps, values, linewidth=0.5, alpha=0.4, label="logged")
+    axes.plot(steps[window - 1 :], smooth, label=f"mean of {window}")
+    axes.set(xlabel="step", ylabel="training loss")
+    axes.set_ylim(min(0.0, float(min(values))), None)
+    axes.legend()
+
+
+def draw_metrics(axes: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """The main metric of each evaluation set by step, dashed that of the candidates' own order."""
+    names = [name for name in evaluations[0] if name.endswith(METRIC)]
+    colours: dict[str, Any] = {}
+    for name in sorted(names, key=lambda name: "base_" in name):
+        steps = [entry["step"] for entry in evaluations if name in entry]
+        values = [entry[name] for entry in evaluations if name in entry]
+        own = name.replace("base_", "")
+        style = "--" if own in colours and own != name else "o-"
+        (line,) = axes.plot(steps, values, style, label=name, color=colours.get(own), markersize=3)
+        colours.setdefault(own, line.get_color())
+    axes.set(xlabel="step", ylabel="nDCG@10")
+    axes.legend(fontsize="small")

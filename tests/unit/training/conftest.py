@@ -60,7 +60,6 @@ output = "none"
 max_length = 48
 serving_max_length = 64
 batch_size = 8
-sub_batch_tokens = 128
 learning_rate = 3e-3
 epochs = 4
 checkpoint_every = 3

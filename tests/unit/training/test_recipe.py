@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigError
+from training.commands.arguments import training_arguments
+from training.commands.losses import loss_factory
+from training.commands.report import resolved
+from training.commands.sources import kind_of
+from training.commands.work import decisive
 from training.recipe import load_recipe
 
 DEFAULT = Path(__file__).parents[3] / "training" / "recipes" / "default.toml"
@@ -26,6 +31,25 @@ def test_wrong_values_are_refused_with_their_key(recipe_file: Path) -> None:
         load_recipe(recipe_file, ["batch_size=0"])
     with pytest.raises(ConfigError, match=r"key 'negatives\.kind'"):
         load_recipe(recipe_file, ["negatives.kind=hard"])
+
+
+def test_unknown_keys_come_with_the_most_similar_one(recipe_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'learning_rat' \(did you mean 'learning_rate'\?\)"):
+        load_recipe(recipe_file, ["learning_rat=1e-3"])
+    with pytest.raises(ConfigError, match=r"'loss\.name': no such loss: 'RankLoss'; it must be one of ADRMSELoss"):
+        load_recipe(recipe_file, ["loss.name=RankLoss"])
+
+
+def test_keys_that_contradict_each_other_are_refused(recipe_file: Path) -> None:
+    for overrides, message in [
+        (["keep_best=true"], "needs a set in .* with during = true"),
+        (["datasets.1.name=facts"], "two .* have the name 'facts'"),
+        (['labels=["a", "b"]'], "'labels' names 2, but num_labels is 1"),
+        (["datasets.1.kind=beir", "datasets.1.format=csv"], "a BEIR directory has no"),
+        (["datasets.1.path=."], "'path' is missing"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            load_recipe(recipe_file, overrides)
 
 
 def test_overrides_replace_nested_values_and_list_entries(recipe_file: Path) -> None:
@@ -55,3 +79,30 @@ def test_the_default_recipe_trains_on_no_test_split_and_on_no_evaluation_set() -
         assert dataset.split in ("train", "dev") or dataset.name in ("nq_mini", "qed_nq")
         assert dataset.licence
     assert not recipe.data_root.is_absolute()
+
+
+def test_the_recipe_of_examples_is_valid_down_to_losses_and_arguments(tmp_path: Path) -> None:
+    recipe = load_recipe(DEFAULT.with_name("tables.toml"))
+    arguments = training_arguments(recipe.model_copy(update={"report_to": ()}), tmp_path)
+    assert (arguments.save_steps, arguments.eval_steps, arguments.load_best_model_at_end) == (200, 200, True)
+    for dataset in recipe.datasets:
+        loss_factory(dataset.loss or recipe.loss, recipe.num_labels)
+    kinds = [kind_of(dataset, recipe.data_root) for dataset in recipe.datasets]
+    assert kinds == ["table", "table", "table", "pairs"]
+
+
+def test_recipes_written_for_earlier_versions_mean_the_same(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["warmup=0.2", "clip=2.0", "weight_decay=0.1"])
+    arguments = training_arguments(recipe, tmp_path)
+    assert (arguments.learning_rate, arguments.warmup_steps, arguments.max_grad_norm) == (3e-3, 0.2, 2.0)
+    assert (arguments.per_device_train_batch_size, arguments.num_train_epochs, arguments.save_steps) == (8, 4, 3)
+    assert arguments.weight_decay == 0.1
+    assert arguments.get_warmup_steps(100) == 20
+
+
+def test_passwords_and_tokens_are_not_written_down(recipe_file: Path) -> None:
+    database = "postgresql://reader:secret@db.example/facts"
+    recipe = load_recipe(recipe_file, [f"datasets.1.connection={database}", "arguments.hub_token=secret"])
+    text = str([resolved(recipe), decisive(recipe, [])])
+    assert "secret" not in text
+    assert "postgresql://reader:***@db.example/facts" in text

@@ -2,106 +2,134 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from safetensors.torch import load_file
 
-from app.errors import ConfigError
+from app.errors import ArtifactError, ConfigError
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import read_manifest
-from tests.unit.training.conftest import FACTS
-from training.batches import step_indices, sub_batches, total_steps
+from tests.unit.training.conftest import FACTS, write_lines
+from training.commands.arguments import training_arguments
+from training.commands.running import total_steps
+from training.cross_encoder import CrossEncoderTrainer
+from training.errors import DataError
 from training.publish import publishing
 from training.recipe import Recipe
 from training.train import train
-from training.trainer import Trainer, learning_rate_at
+
+ROOT = Path(__file__).parents[3]
+LISTS = [
+    {"query": query, "docs": [answer, FACTS[i - 1][1], FACTS[i - 2][1]]} for i, (query, answer) in enumerate(FACTS)
+]
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
-    return dict(AutoModelForSequenceClassification.from_pretrained(directory).state_dict())
+    return dict(load_file(directory / "model.safetensors"))
 
 
-def test_training_learns_and_writes_an_artifact_that_loads_everywhere(recipe: Recipe) -> None:
-    output = train(recipe.model_copy(update={"epochs": 60}))
+def changed(recipe: Recipe, **keys: Any) -> Recipe:
+    """The recipe with other values, checked as those of a file are."""
+    return Recipe.model_validate({**recipe.model_dump(exclude_unset=True), **keys})
+
+
+def test_training_learns_and_writes_an_artifact_that_loads_everywhere(recipe: Recipe, parent_dir: Path) -> None:
+    output = train(changed(recipe, epochs=30, checkpoint_every=1000))
     manifest = read_manifest(output)
     assert manifest is not None
     assert manifest.max_length == 64
+    assert manifest.labels == ["relevant"]
     assert {entry["name"]: entry["pairs"] for entry in manifest.provenance["data"]} == {"facts": 24, "pairs": 24}
+    assert all(len(sums) == 64 for entry in manifest.provenance["data"] for sums in entry["sha256"].values())
+    assert manifest.provenance["recipe"]["learning_rate"] == 3e-3
     assert manifest.provenance["training"]["final_loss"] < 0.4
-    assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (output / name).read_bytes() == (parent_dir / name).read_bytes()
+    card = (output / "README.md").read_text()
+    assert "| facts | train | CC0 | 24 |" in card
+    assert '"batch_size": 8' in card
     assert all(path.stat().st_mode & stat.S_IROTH for path in output.rglob("*"))
-    assert AutoModelForSequenceClassification.from_pretrained(output).config.num_labels == 1
     model = CrossEncoder.load(output, backend="torch")
     right = model.predict(FACTS)
     wrong = model.predict([(FACTS[i][0], FACTS[(i + 3) % len(FACTS)][1]) for i in range(len(FACTS))])
     assert right.mean() > wrong.mean() + 0.2
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(recipe.model_copy(update={"output": tmp_path / "whole"}))
-    step = Trainer._step
+SIGNALLED = """
+import os, sys
+import training.train
+from training.__main__ import main
+from training.cross_encoder import CrossEncoderTrainer
 
-    def killed(self: Trainer, number: int) -> float:
-        if number == 7:  # after the checkpoint of step 6, with one step to do again
-            raise SystemExit("kill -9")
-        return step(self, number)
+training.train.available_cpus = lambda: 1
+step, number = CrossEncoderTrainer.training_step, int(sys.argv[1])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", killed)
-        with pytest.raises(SystemExit):
-            train(recipe)
-    assert not recipe.output.exists()
-    resumed = train(recipe)
-    expected, found = weights(whole), weights(resumed)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+def signalled(self, *args, **kwargs):
+    if self.state.global_step == 4:
+        os.kill(os.getpid(), number)
+    return step(self, *args, **kwargs)
 
-
-INTERRUPTED = """
-import os, signal, sys
-from training.errors import Interrupted
-from training.recipe import Recipe
-from training.train import train
-from training.trainer import Trainer
-
-step = Trainer._step
-
-def interrupted(self, number):
-    if number == 4:
-        os.kill(os.getpid(), signal.SIGINT)
-    return step(self, number)
-
-Trainer._step = interrupted
-try:
-    train(Recipe.model_validate_json(sys.argv[1]))
-except Interrupted as error:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    print(error)
-    sys.exit(130)
+CrossEncoderTrainer.training_step = signalled
+sys.exit(main(["train", *sys.argv[2:]]))
 """
 
 
-def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint(recipe: Recipe) -> None:
-    """In a process of its own: the native libraries that other tests load do not all survive a SIGINT."""
-    command = [sys.executable, "-c", INTERRUPTED, recipe.model_dump_json()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3])
-    assert result.returncode == 130, result.stderr
-    assert "stopped after step 5 of 24" in result.stdout
-    state = torch.load(recipe.output.with_name("model.work") / "checkpoint.pt", weights_only=True)
-    assert state["step"] == len(state["losses"]) == 5
+@pytest.mark.parametrize(("sent", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 5), (signal.SIGKILL, 3)])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    sent: signal.Signals, step: int, recipe: Recipe, recipe_file: Path, tmp_path: Path
+) -> None:
+    """A signal lets the step in hand be finished and saved; after kill -9 the last checkpoint is gone on from."""
+    overrides = [f"{key}={getattr(recipe, key)}" for key in ("parent", "data_root", "output")]
+    command = [sys.executable, "-c", SIGNALLED, str(int(sent)), str(recipe_file), *overrides]
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert stopped.returncode == (130 if step == 5 else -sent), stopped.stderr
+    assert ("stopped after step 5 of 24; run the same command to go on" in stopped.stderr) == (step == 5)
+    work = tmp_path / "model.work"
+    assert max(int(path.name.partition("-")[2]) for path in work.glob("checkpoint-*")) == step
+    assert not recipe.output.exists()
+    whole = weights(train(changed(recipe, output=tmp_path / "whole")))
+    resumed = weights(train(recipe))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe) -> None:
-    train(recipe.model_copy(update={"max_steps": 2}))
+def test_a_run_that_ended_before_it_was_published_is_only_published(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the last step is in the middle of an epoch."""
+    recipe = changed(recipe, max_steps=4)
+    whole = weights(train(recipe))
+    recipe.output.rename(tmp_path / "whole")
+    monkeypatch.setattr(CrossEncoderTrainer, "training_step", None)
+    again = train(recipe)
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(again).items())
+    manifest = read_manifest(again)
+    assert manifest is not None
+    assert manifest.provenance["training"]["steps"] == 4
+    assert "Training Hyperparameters" in (again / "README.md").read_text()
+
+
+def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(
+    recipe: Recipe, data_root: Path, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_bytes((data_root / "pairs.jsonl").read_bytes())
+    recipe = changed(recipe, max_steps=2, datasets=[{"name": "pairs", "path": pairs}])
+    train(recipe)
     recipe.output.rename(recipe.output.with_name("elsewhere"))
-    with pytest.raises(ConfigError, match="belongs to another recipe"):
-        train(recipe.model_copy(update={"learning_rate": 1e-4}))
+    with pytest.raises(ConfigError, match=r"belongs to another recipe \(learning_rate changed\); delete it"):
+        train(changed(recipe, learning_rate=1e-4))
+    write_lines(pairs, [{"query": query, "answer": answer} for query, answer in FACTS[1:]])
+    with pytest.raises(ConfigError, match=r"belongs to another recipe \(data\.pairs changed\)"):
+        train(recipe)
 
 
 def test_an_existing_output_is_refused_before_any_work(recipe: Recipe) -> None:
@@ -121,22 +149,93 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_epoch_visits_every_example_once_in_another_order() -> None:
-    epochs = [[i for step in steps for i in step_indices(step, 10, 4, seed=3)] for steps in (range(3), range(3, 6))]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
-    assert epochs[0] != epochs[1]
-    assert total_steps(10, 4, 2, None) == 6
-    assert total_steps(10, 4, 2, 5) == 5
+def test_a_listwise_loss_trains_on_a_table(recipe: Recipe, tmp_path: Path) -> None:
+    write_lines(tmp_path / "lists.jsonl", [{**row, "labels": [1, 0, 0], "id": i} for i, row in enumerate(LISTS)])
+    lists = {"name": "lists", "path": tmp_path / "lists.jsonl", "columns": ["query", "docs", "labels"], "limit": 6}
+    loss = {"name": "LambdaLoss", "weighting_scheme": {"name": "NDCGLoss2PPScheme", "mu": 5.0}, "k": 3}
+    output = train(changed(recipe, datasets=[lists], loss=loss, epochs=2, batch_size=2))
+    manifest = read_manifest(output)
+    assert manifest is not None
+    assert manifest.provenance["data"][0]["rows"] == 6
+    assert manifest.provenance["recipe"]["loss"] == loss
+    assert manifest.provenance["training"]["steps"] == 6
+    sample = (tmp_path / "model.work" / "sample.jsonl").read_text().splitlines()
+    assert {(row["query"], row["answer"]) for row in map(json.loads, sample)} <= set(FACTS)
 
 
-def test_sub_batches_hold_every_index_once_within_the_token_budget() -> None:
-    lengths = [5, 60, 7, 33, 34, 6, 61, 90]
-    batches = sub_batches(range(8), lengths, 120)
-    assert sorted(i for batch in batches for i in batch) == list(range(8))
-    assert all(max(lengths[i] for i in batch) * len(batch) <= 120 for batch in batches)
+def test_each_dataset_may_have_a_loss_of_its_own(recipe: Recipe, data_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("anchor,positive\n" + "".join(f"{a},{b}\n" for a, b in FACTS))
+    own = {"name": "MultipleNegativesRankingLoss", "num_negatives": 2, "activation_fn": "Identity"}
+    sets = [{"name": "facts", "path": "facts"}, {"name": "csv", "path": tmp_path / "pairs.csv", "loss": own}]
+    arguments = {"multi_dataset_batch_sampler": "round_robin", "batch_sampler": "no_duplicates"}
+    output = train(changed(recipe, datasets=sets, max_steps=2, arguments=arguments))
+    assert "MultipleNegativesRankingLoss" in (output / "README.md").read_text()
 
 
-def test_the_learning_rate_rises_and_falls_to_zero(recipe: Recipe) -> None:
-    recipe = recipe.model_copy(update={"learning_rate": 1.0, "warmup": 0.2})
-    rates = [learning_rate_at(step, 10, recipe) for step in range(11)]
-    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0])
+def test_classes_are_trained_and_served(recipe: Recipe, tmp_path: Path) -> None:
+    rows = [{"a": query, "b": answer, "label": i % 3} for i, (query, answer) in enumerate(FACTS)]
+    write_lines(tmp_path / "nli.jsonl", list(rows))
+    names = ["entailment", "neutral", "contradiction"]
+    sets = [{"name": "nli", "path": tmp_path / "nli.jsonl", "kind": "table"}]
+    output = train(changed(recipe, datasets=sets, num_labels=3, labels=names, max_steps=2))
+    model = CrossEncoder.load(output, backend="torch")
+    assert list(model.artifact.labels) == names
+    assert model.predict(FACTS).shape == (len(FACTS), 3)
+
+
+def test_the_best_model_of_the_evaluations_is_kept(recipe: Recipe, tmp_path: Path) -> None:
+    watched = {"name": "facts", "path": "facts", "split": "train", "depth": 8, "during": True}
+    recipe = changed(
+        recipe, evaluations=[watched], evaluate_every=2, keep_best=True, max_steps=6, report_to=["tensorboard"]
+    )
+    output = train(recipe)
+    manifest = read_manifest(output)
+    assert manifest is not None
+    story = manifest.provenance["training"]
+    scores = {entry["step"]: entry["sequential_score"] for entry in story["evaluations"]}
+    assert list(scores) == [2, 4, 6]
+    assert scores[story["kept_step"]] == max(scores.values())
+    kept = weights(tmp_path / "model.work" / f"checkpoint-{story['kept_step']}")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in weights(output).items())
+    assert list((tmp_path / "model.work" / "runs").rglob("events.*"))
+
+
+def test_max_steps_shortens_a_run_and_never_lengthens_it(recipe: Recipe) -> None:
+    class Loaded:
+        args = training_arguments(recipe, recipe.output)
+
+        def get_train_dataloader(self) -> range:
+            return range(6)
+
+    trainer: Any = Loaded()
+    assert total_steps(trainer, recipe) == 24
+    assert total_steps(trainer, changed(recipe, max_steps=100)) == 24
+    assert total_steps(trainer, changed(recipe, max_steps=5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"arguments": {"learning_rate": 1.0}}, r"'learning_rate' is the recipe's own key 'learning_rate'"),
+        ({"arguments": {"per_device_train_batch_size": 4}}, r"the recipe's own key 'batch_size'"),
+        ({"arguments": {"batch_token": 9}}, r"unknown key 'batch_token' \(did you mean 'batch_tokens'\?\)"),
+        ({"arguments": {"save_only_model": True}}, r"cannot be set"),
+        ({"arguments": {"batch_sampler": "sorted"}}, r"'sorted' is not a valid BatchSamplers"),
+        ({"loss": {"name": "LambdaLoss", "kk": 3}}, r"LambdaLoss has no option 'kk'"),
+        ({"loss": {"name": "LambdaLoss", "weighting_scheme": "NDCGLoss3Scheme"}}, r"did you mean 'NDCGLoss"),
+        ({"loss": {"name": "MSELoss", "activation_fn": "Sigmoidal"}}, r"did you mean 'Sigmoid'"),
+        ({"serving_max_length": 4096}, r"'serving_max_length': .* has 512 positions"),
+        ({"loss": {"name": "RankNetLoss"}}, r"'document', row 0|column 'document'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_first_step(
+    recipe: Recipe, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        train(changed(recipe, **keys))
+    assert not recipe.output.exists()
+
+
+def test_a_parent_that_is_neither_directory_nor_package_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(ArtifactError, match="absent"):
+        train(changed(recipe, parent="absent"))

@@ -10,6 +10,7 @@ from tests.unit.training.cross_encoder.forward_models import build, gradients, p
 from training.cross_encoder.forward import score_rows
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout
+from training.cross_encoder.packed.gpu_attention import attend_on_gpu
 from training.cross_encoder.packed.layout import Layout, Multiples, lay_out
 from training.cross_encoder.padded import PaddedScorer
 
@@ -85,6 +86,19 @@ def test_attention_is_its_definition(share: float, window: int | None) -> None:
     for function in (attend, explicit):
         torch.manual_seed(2)
         context = function(qkv, layout, share, Dropout(CPU), window)
+        found.append((context, torch.autograd.grad((context * outer).sum(), qkv)[0]))
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage:UserWarning")
+def test_attention_by_nested_tensors() -> None:
+    """What a GPU uses with dropout, where the share is too small to drop anything; PyTorch has it on a CPU, too."""
+    layout = layout_of([9, 6, 6, 6, 2], multiple=16)
+    qkv, outer = torch.randn(layout.width, 3, 2, 8, requires_grad=True), torch.randn(layout.width, 16)
+    found = []
+    for function, share in ((attend_on_gpu, 1e-9), (attend, 0.0)):
+        context = function(qkv, layout, share, Dropout(CPU))
         found.append((context, torch.autograd.grad((context * outer).sum(), qkv)[0]))
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)

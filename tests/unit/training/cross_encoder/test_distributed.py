@@ -1,0 +1,67 @@
+"""Two processes do what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.unit.training.cross_encoder.trainer_data import exact_model_dir, largest_difference
+
+ROOT = Path(__file__).parents[4]
+PATIENCE_S = 500
+
+
+def start(model: Path, output: Path, rank: int, world: int, port: int) -> subprocess.Popen[bytes]:
+    output.mkdir(exist_ok=True)
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    if world > 1:
+        env |= {name: str(value) for name, value in names.items()}
+    module = "tests.unit.training.cross_encoder.two_processes"
+    return subprocess.Popen([sys.executable, "-m", module, str(model), str(output)], cwd=ROOT, env=env)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one process and two processes wrote."""
+    folder = tmp_path_factory.mktemp("distributed")
+    model = exact_model_dir(folder / "model")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    together = [start(model, folder / "two", rank, 2, port) for rank in range(2)]
+    try:
+        assert [process.wait(PATIENCE_S) for process in together] == [0, 0]
+    finally:
+        for process in together:
+            process.kill()
+    assert start(model, folder / "one", 0, 1, port).wait(PATIENCE_S) == 0
+    return folder / "one", folder / "two"
+
+
+@pytest.mark.parametrize("kind", ["elementwise", "listwise", "stream"])
+def test_two_processes_with_half_the_batch_each_equal_one(outputs: tuple[Path, Path], kind: str) -> None:
+    one, two = (load_file(output / f"{kind}.safetensors") for output in outputs)
+    assert largest_difference(one, two) < 2e-5
+
+
+def test_all_processes_measure_the_same_as_one(outputs: tuple[Path, Path]) -> None:
+    """The processes compare among themselves; evaluators share the work, no row of the evaluation data is left out."""
+    one, two = (json.loads((output / "found.json").read_text())["metrics"] for output in outputs)
+    assert one.keys() == two.keys()
+    assert {name: value for name, value in two.items() if "dev" in name} == pytest.approx(
+        {name: value for name, value in one.items() if "dev" in name}, abs=1e-4
+    )
+
+
+def test_uneven_data_does_not_hang_and_what_losses_learn_is_averaged(outputs: tuple[Path, Path]) -> None:
+    found = json.loads((outputs[1] / "found.json").read_text())
+    assert found["scales"][0] == found["scales"][1] != 1.0
+    assert {"part_0", "part_1"} <= set(found["logged"]), "parts that only one process has seen are logged too"

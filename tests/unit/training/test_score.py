@@ -1,0 +1,159 @@
+"""`rerank-training score`: every row with its score, in any format, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from app.model.cross_encoder import CrossEncoder
+from tests.unit.training.conftest import FACTS
+from training import score
+from training.__main__ import main
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Pairs with a number beside them."""
+    rows = {"id": list(range(8)), "query": [query for query, _ in FACTS], "answer": [answer for _, answer in FACTS]}
+    path = tmp_path / "pairs.parquet"
+    datasets.Dataset.from_dict(rows).to_parquet(str(path))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output."""
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    if path.suffix == ".parquet":
+        return list(pa.parquet.read_table(path).to_pylist())
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t"))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+def test_scores_are_those_of_the_service_in_every_format(
+    suffix: str, table: Path, reranker_dir: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / f"scored{suffix}"
+    assert main(["score", str(reranker_dir), str(table), "--output", str(output), "--chunk", "3"]) == 0
+    rows = read(output)
+    assert list(rows[0]) == ["id", "query", "answer", "score"]
+    assert [(row["query"], row["answer"]) for row in rows] == FACTS
+    expected = CrossEncoder.load(reranker_dir).predict(FACTS)
+    assert np.allclose([float(row["score"]) for row in rows], expected, atol=1e-6)
+    assert output.stat().st_mode & 0o777 == table.stat().st_mode & 0o777
+    assert {path.name for path in tmp_path.iterdir()} == {table.name, output.name}
+
+
+def test_each_label_has_its_column_and_columns_can_be_chosen(table: Path, classifier_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scored.jsonl"
+    command = ["score", str(classifier_dir), str(table), "--output", str(output), "--backend", "torch"]
+    assert main([*command, "--columns", "answer", "query", "--split", "[:4]", "--score-column", "p"]) == 0
+    rows = read(output)
+    model = CrossEncoder.load(classifier_dir, backend="torch")
+    names = [f"p_{label}" for label in model.artifact.labels]
+    expected = model.predict([(answer, query) for query, answer in FACTS[:4]])
+    assert np.allclose([[row[name] for name in names] for row in rows], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "out.xlsx"], "must end in one of"),
+        (["--output", "absent/out.csv"], "create it first"),
+        (["--output", "pairs.parquet"], "--overwrite"),
+        (["--output", "out.csv", "--columns", "query", "text"], "no column 'text'; it has id, query, answer"),
+        (["--output", "out.csv", "--columns", "query", "id"], "'id' holds no texts"),
+        (["--output", "out.csv", "--score-column", "answer"], "--score-column"),
+        (["--output", "out.csv", "--chunk", "0"], "must be 1 or more"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(
+    arguments: list[str],
+    message: str,
+    table: Path,
+    reranker_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(table.parent)
+    assert main(["score", str(reranker_dir), table.name, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(table.parent.iterdir()) == [table]
+
+
+def test_a_row_without_text_is_named_and_nothing_is_left(
+    reranker_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.parquet"
+    datasets.Dataset.from_dict({"a": ["x"] * 6, "b": ["y"] * 5 + [None]}).to_parquet(str(path))
+    assert main(["score", str(reranker_dir), str(path), "--output", str(tmp_path / "out.csv"), "--chunk", "2"]) == 2
+    assert "pairs.parquet, row 5: column 'b' is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_earlier_output_is_replaced_only_when_the_new_one_is_complete(
+    table: Path, reranker_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    output.write_text("earlier\n")
+    command = ["score", str(reranker_dir), str(table), "--output", str(output), "--overwrite"]
+
+    def interrupted(*_: Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "texts_of", interrupted)
+        assert main(command) == 130
+    assert output.read_text() == "earlier\n"
+    assert main(command) == 0
+    assert len(read(output)) == 8
+
+
+TERMINATED = """
+import os, sys
+from training import score
+from training.__main__ import main
+
+texts_of = score.texts_of
+
+def terminated(block, name, start, source):
+    if start == 4:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    return texts_of(block, name, start, source)
+
+score.texts_of = terminated
+sys.exit(main(["score", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_nothing_half_written(
+    sent: signal.Signals, table: Path, reranker_dir: Path, tmp_path: Path
+) -> None:
+    command = [str(reranker_dir), str(table), "--output", str(tmp_path / "out.csv"), "--chunk", "2"]
+    stopped = subprocess.run(
+        [sys.executable, "-c", TERMINATED, str(int(sent)), *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stderr.endswith("interrupted; nothing half-written is left behind\n")
+    assert list(tmp_path.iterdir()) == [table]

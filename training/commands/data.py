@@ -1,0 +1,155 @@
+"""From the data sets of a recipe to what the trainer takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import Value, concatenate_datasets
+from tqdm import tqdm
+
+from training.commands.losses import LossFactory, loss_class, loss_factory
+from training.commands.sources import Kind, digests, kind_of
+from training.cross_encoder.columns import input_columns, label_column
+from training.data.pairs import Pair
+from training.data.tables import load_table
+from training.errors import DataError
+from training.examples import draw, mined_examples
+from training.recipe import Dataset, Loss, Negatives, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A data set of the recipe, ready to train on. `sha256` has the digest of each of its files."""
+
+    name: str
+    kind: Kind
+    rows: datasets.Dataset
+    loss: Loss | None
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """One dataset with its loss, or several by name with as many losses by the same names."""
+
+    rows: Any
+    loss: LossFactory | dict[str, LossFactory]
+
+
+def load_parts(recipe: Recipe) -> list[Part]:
+    """All data sets. The same recipe gives the same rows. Raises DataError."""
+    parts = []
+    for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set")):
+        rng = np.random.default_rng([recipe.seed, number])
+        kind = kind_of(dataset, recipe.data_root)
+        loss = dataset.loss or recipe.loss
+        if kind == "table":
+            rows = read_table(dataset, recipe.data_root)
+            rows = rows.select(draw(range(len(rows)), dataset.limit, rng)) if dataset.limit else rows
+            rows = with_number_labels(rows, loss, recipe.num_labels)
+        else:
+            rows = labelled_pairs(dataset, kind, recipe.data_root, dataset.negatives or recipe.negatives, rng)
+        parts.append(Part(dataset.name, kind, rows, loss, digests(dataset, recipe.data_root, rows)))
+    return parts
+
+
+def read_table(dataset: Dataset, root: Path) -> datasets.Dataset:
+    """The rows of a table as the recipe asks for them."""
+    connection = dataset.connection
+    if connection is not None and "://" not in connection:
+        connection = str(root / connection)
+    source = dataset.path if dataset.is_on_hub else root / dataset.path
+    columns = list(dataset.columns) if isinstance(dataset.columns, tuple) else dataset.columns
+    return load_table(
+        connection or source,
+        format=dataset.format,
+        # "train" is the recipe's default, and not the name of the only split of every saved dataset.
+        split=dataset.split if "split" in dataset.model_fields_set else None,
+        columns=columns,
+        sql=dataset.sql,
+        connection=connection,
+    )
+
+
+def labelled_pairs(
+    dataset: Dataset, kind: Kind, root: Path, negatives: Negatives, rng: np.random.Generator
+) -> datasets.Dataset:
+    """Columns query, document and label (1.0 or 0.0), with negatives."""
+    path = root / dataset.path
+    plain_lines = path.name.removesuffix(".gz").endswith(".jsonl") and not dataset.is_table
+    pairs = None if kind == "beir" or plain_lines else pairs_of_table(dataset, root)
+    found = mined_examples(dataset, path, negatives, rng, pairs)
+    if not found:
+        raise DataError(f"{path}: gives no example; check its judgments and the split {dataset.split!r}")
+    return datasets.Dataset.from_dict(
+        {
+            "query": [example.query for example in found],
+            "document": [example.document for example in found],
+            "label": [example.label for example in found],
+        }
+    )
+
+
+def pairs_of_table(dataset: Dataset, root: Path) -> list[Pair]:
+    """Pairs from a table with the columns query, answer and perhaps label."""
+    rows = read_table(dataset, root)
+    for name in ("query", "answer"):
+        if name not in rows.column_names:
+            known = ", ".join(rows.column_names)
+            raise DataError(f"dataset {dataset.name!r}: no column {name!r}, only {known}; map one to it with `columns`")
+    pairs = []
+    for number, row in enumerate(rows):
+        query, answer, label = row["query"], row["answer"], row.get("label", 1)
+        if not isinstance(query, str) or not isinstance(answer, str) or label not in (0, 1):
+            raise DataError(
+                f"dataset {dataset.name!r}, row {number}: needs texts in 'query' and 'answer' and a label of 0 or 1; "
+                "correct the row"
+            )
+        pairs.append(Pair(query, answer, label == 1))
+    return pairs
+
+
+def with_number_labels(rows: datasets.Dataset, loss: Loss | None, num_labels: int) -> datasets.Dataset:
+    """Whole numbers as floats where the loss takes any number, so that such sets can be mixed with others."""
+    label = label_column(rows.column_names)
+    scalar = loss_class(loss, num_labels).labels == "scalar"
+    if (
+        label is None
+        or not scalar
+        or not str(rows.features[label]).startswith(("Value('int", "Value('bool", "Value('u"))
+    ):
+        return rows
+    return rows.cast_column(label, Value("float64"))
+
+
+def training_data(parts: Sequence[Part], recipe: Recipe) -> TrainingData:
+    """What the trainer takes: sets of one loss and the same columns as one dataset, unless `mix` is false."""
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        loss = part.loss.model_dump() if part.loss else None
+        key = json.dumps([loss, str(part.rows.features)]) if recipe.mix else part.name
+        groups.setdefault(key, []).append(part)
+    found = [("+".join(part.name for part in group), group) for group in groups.values()]
+    rows = {name: concatenate_datasets([part.rows for part in group]) for name, group in found}
+    losses = {name: loss_factory(group[0].loss, recipe.num_labels) for name, group in found}
+    if len(rows) == 1:
+        return TrainingData(*rows.values(), *losses.values())
+    return TrainingData(datasets.DatasetDict(rows), losses)
+
+
+def sample_pairs(parts: Sequence[Part], seed: int, size: int = 512) -> list[tuple[str, str]]:
+    """A random sample of the (query, document) pairs; of a list of documents the first."""
+    origin = [(number, row) for number, part in enumerate(parts) for row in range(len(part.rows))]
+    pairs = []
+    for position in np.random.default_rng(seed).permutation(len(origin))[:size]:
+        number, index = origin[position]
+        row = parts[number].rows[index]
+        query, document = [row[name] for name in input_columns(row)[:2]]
+        pairs.append((str(query), str(document[0] if isinstance(document, list) else document)))
+    return pairs

@@ -1,0 +1,69 @@
+"""What a data set of a recipe is read from, and the digests that tell whether it is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import datasets
+import pyarrow as pa
+
+from app.model.manifest import digest
+from training.data.lines import find
+from training.recipe import Dataset
+
+Kind = Literal["beir", "pairs", "table"]
+SAVED_BY_DATASETS = ("dataset_dict.json", "dataset_info.json", "state.json")
+
+
+def kind_of(dataset: Dataset, root: Path) -> Kind:
+    """What the recipe says it is, else what it looks like."""
+    if dataset.kind is not None:
+        return dataset.kind
+    path = root / dataset.path
+    if not dataset.is_table and path.is_dir() and not is_saved(path):
+        return "beir"
+    if dataset.negatives is not None or not (dataset.is_table or path.is_dir() or other_file(path)):
+        return "pairs"
+    return "table"
+
+
+def is_saved(path: Path) -> bool:
+    """Whether `datasets` saved this directory."""
+    return any((path / name).is_file() for name in SAVED_BY_DATASETS)
+
+
+def other_file(path: Path) -> bool:
+    """Whether a file's name says that it holds no JSON lines."""
+    return path.name.removesuffix(".gz").rpartition(".")[2] in {"csv", "tsv", "json", "parquet", "arrow", "feather"} | {
+        *("db", "sqlite", "sqlite3")
+    }
+
+
+def digests(dataset: Dataset, root: Path, rows: datasets.Dataset) -> dict[str, str]:
+    """SHA-256 of each file that a set is read from; of what lies in no file, of its rows."""
+    path = root / dataset.path
+    if dataset.is_on_hub or dataset.connection is not None:
+        return {"rows": rows_digest(rows)}
+    kind = kind_of(dataset, root)
+    if kind == "beir":
+        names = ("corpus.jsonl", "queries.jsonl", f"qrels/{dataset.split}.tsv")
+        files = [find(path / name) for name in names]
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("cache-"))
+        return {file.relative_to(path).as_posix(): str(digest(file)["sha256"]) for file in files}
+    else:
+        files = [find(path)]
+    return {file.name: str(digest(file)["sha256"]) for file in files}
+
+
+def rows_digest(rows: datasets.Dataset) -> str:
+    """SHA-256 over names, types and values of all rows, however they are stored."""
+    hashed = hashlib.sha256()
+    table = rows.with_format("arrow")
+    for start in range(0, len(rows), 10_000):
+        block: pa.Table = table[start : start + 10_000]
+        hashed.update(str(block.schema.remove_metadata()).encode())
+        hashed.update(repr(block.to_pylist()).encode())
+    return hashed.hexdigest()

@@ -1,0 +1,42 @@
+"""Whether the metric that chooses the best model will exist, asked before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers.trainer_utils import SaveStrategy
+
+TIMES = ("runtime", "samples_per_second", "steps_per_second")
+
+
+def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any) -> None:
+    """Raises KeyError, naming the metrics there are, if `metric_for_best_model` will never be measured.
+
+    Without this it comes up only after the first evaluation. With an evaluator, whose keys are not known until it is
+    called, only the loss is judged: with several evaluation datasets there is one per dataset, and no "eval_loss".
+    """
+    if not is_needed(args):
+        return
+    wanted = args.metric_for_best_model
+    wanted = wanted if wanted.startswith("eval_") else f"eval_{wanted}"
+    sets = [""] if not isinstance(eval_dataset, Mapping) else [f"{name}_" for name in eval_dataset]
+    losses = [] if eval_dataset is None else [f"eval_{name}loss" for name in sets]
+    main = getattr(evaluator, "primary_metric", None)
+    if evaluator is not None and (wanted != "eval_loss" or main == "loss"):
+        return
+    if wanted in losses or wanted in [f"eval_{name}{time}" for name in sets for time in TIMES]:
+        return
+    known = [*losses, *([f"eval_{main}" if main else "those of the evaluator"] if evaluator is not None else [])]
+    raise KeyError(
+        f"metric_for_best_model={args.metric_for_best_model!r} asks for {wanted!r}, which no evaluation gives; "
+        f"set it to one of: {', '.join(known)}"
+    )
+
+
+def is_needed(args: Any) -> bool:
+    """Whether evaluations choose a model or lower the learning rate."""
+    if args.metric_for_best_model is None or args.eval_strategy == "no":
+        return False
+    by_metric = args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+    return bool(args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST or by_metric)
