@@ -25,7 +25,7 @@ RANKINGS = [
     (
         "how many people live in berlin",
         [
-            "Berlin has 3.7 million inhabitants.",
+            "The population of Berlin is about 3.7 million people.",
             "Berlin is known for its museums and nightlife.",
             "Hamburg has 1.9 million inhabitants.",
             "The train to Berlin leaves at noon.",
