@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from tests.benchmarks.overload import overload
 from tests.benchmarks.plot import write_plot
 from tests.benchmarks.report import write_table
 from tests.benchmarks.saturation import saturation
+from tests.benchmarks.scoring import scoring
 from tests.benchmarks.texts import TextSource
 
 SCENARIOS: dict[str, Scenario] = {
@@ -25,6 +27,7 @@ SCENARIOS: dict[str, Scenario] = {
     "mixed": mixed,
     "mixed-poisson": mixed_poisson,
     "overload": overload,
+    "scoring": scoring,
 }
 FP32_TOLERANCE, INT8_TOLERANCE = 1e-5, 0.05
 """Dynamic int8 scales activations by the extremes of the whole batch: scores depend on what shares a batch."""
@@ -35,11 +38,14 @@ def main() -> int:
     arguments = _parser().parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    bench = _prepare(arguments.model, arguments.seconds, out)
+    bench = _prepare(arguments, out)
+    chosen = arguments.only or [name for name in SCENARIOS if name != "scoring" or bench.reference.is_dir()]
+    if "scoring" not in chosen and not arguments.only:
+        print(f"no model in {bench.reference}: the comparison with other libraries is left out; give --reference")
     heading = f"{bench.engine.backend.source}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at start"
     print(heading, f"{psutil.cpu_percent(1.0):.0f} % of the CPU busy before the bench", sep="; ")
     results = []
-    for name in arguments.only or SCENARIOS:
+    for name in chosen:
         print(f"running {name} ...", flush=True)
         results.append(SCENARIOS[name](bench))
     figures = [figure for result in results for figure in result.figures]
@@ -50,16 +56,23 @@ def main() -> int:
     return bool(missed)
 
 
-def _prepare(model: str, seconds: float, out: Path) -> Bench:
-    engine = CrossEncoder.load(model)
+def _prepare(arguments: argparse.Namespace, out: Path) -> Bench:
+    engine = CrossEncoder.load(arguments.model)
     source = TextSource(engine.artifact.tokenizer_file)
-    bench = Bench(model, engine, source, seconds, FP32_TOLERANCE, out)
-    return bench if not bench.is_int8 else Bench(model, engine, source, seconds, INT8_TOLERANCE, out)
+    bench = Bench(arguments.model, engine, source, arguments.seconds, FP32_TOLERANCE, out, arguments.reference)
+    return replace(bench, tolerance=INT8_TOLERANCE) if bench.is_int8 else bench
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--model", default="default", help="'default' or a directory with an ONNX graph")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        default=Path("runs/default"),
+        help="trained PyTorch directory to export and compare with sentence-transformers (default: where the default "
+        "recipe writes)",
+    )
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="one scenario; repeat for several")
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long one round lasts [s]")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="where table and plot are written")

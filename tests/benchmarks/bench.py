@@ -30,6 +30,8 @@ class Bench:
     seconds: float
     tolerance: float
     out: Path
+    reference: Path
+    """A trained model's PyTorch directory, for the comparison with other libraries."""
 
     @property
     def is_int8(self) -> bool:

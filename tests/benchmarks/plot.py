@@ -50,10 +50,23 @@ def _overload(axes: Axes, series: Series) -> None:
     axes.legend()
 
 
+def _throughput(axes: Axes, series: Series) -> None:
+    """Bars of the medians: one group per form, one colour per mix of lengths."""
+    mixes = list(dict.fromkeys(name.partition(": ")[0] for name in series if not name.startswith("budget")))
+    for number, mix in enumerate(mixes):
+        own = {name.partition(": ")[2]: values for name, values in series.items() if name.startswith(f"{mix}: ")}
+        places = np.arange(len(own)) + number / (len(mixes) + 1)
+        axes.barh(places, [float(np.median(values)) for values in own.values()], 1 / (len(mixes) + 1), label=mix)
+        axes.set_yticks(np.arange(len(own)) + 0.25, list(own), fontsize=7)
+    axes.set(xlabel="pairs/s", xscale="log")
+    axes.legend(fontsize=7)
+
+
 PANELS: dict[str, Callable[[Axes, Series], None]] = {
     "saturation": _rounds,
     "lone": _distributions,
     "mixed": _distributions,
     "mixed-poisson": _distributions,
     "overload": _overload,
+    "scoring": _throughput,
 }

@@ -43,6 +43,10 @@ class TextSource:
         """`count` requests of `documents` documents each, all texts different."""
         return [self._request(documents) for _ in range(count)]
 
+    def pairs_of(self, words: int, count: int) -> list[tuple[str, str]]:
+        """`count` pairs of documents of exactly `words` words."""
+        return [(self._text(QUERY_WORDS), self._text(words)) for _ in range(count)]
+
     def _request(self, documents: int) -> Request:
         lengths = self._rng.lognormal(MEAN_LOG_WORDS, SPREAD_LOG_WORDS, documents)
         texts = [self._text(int(length)) for length in np.clip(lengths, FEWEST_WORDS, MOST_WORDS)]
