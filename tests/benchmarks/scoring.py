@@ -33,7 +33,7 @@ MIXES = {"lognormal": 300, "20 tokens": 300, "512 tokens": 40}
 """Mixes of lengths with the number of pairs that are scored."""
 BUDGETS = (256, 512, 1024, 2048, 4096)
 PROMISED = {"fp32": 1e-5, "lossless": 1e-3, "int8": 1.0}
-"""Largest score difference from the peer by kind of form. What int8 costs shows on real text, by `rerank-training export`."""
+"""Largest score difference from the peer by kind of form. What int8 costs on real text, `export` says."""
 MEDIAN_BAR = {"fp32": 1.9, "lossless": 3.5, "int8": 6.0}
 LOWEST_BAR = {"fp32": 1.6, "lossless": 3.2, "int8": 5.0}
 LONE_REQUESTS, LONE_DOCUMENTS, HTTP_ROUNDS = 20, 10, 3
