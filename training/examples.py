@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from training.bm25 import Bm25
 from training.data.beir import Retrieval, read_retrieval
 from training.data.pairs import Pair, read_pairs
 from training.negatives import choose
 from training.recipe import Dataset, Negatives
+from training.retrieval.bm25 import Bm25Retriever
+from training.retrieval.queries import Queries
 
 T = TypeVar("T")
 
@@ -82,13 +83,18 @@ def _mined(
 ) -> list[Example]:
     """One positive per query, drawn where there are several, with its negatives."""
     needs_ranking = negatives.kind != "random" and negatives.count > 0
-    ranked = Bm25(texts).top(queries, negatives.depth).tolist() if needs_ranking else [[]] * len(queries)
+    ranked = _lexical(queries, texts, negatives.depth) if needs_ranking else [[]] * len(queries)
     examples = []
     for query, right, ranking in zip(queries, positives, ranked, strict=True):
         examples.append(Example(query, texts[int(rng.choice(right))], 1.0))
         wrong = choose(ranking, set(right), texts, negatives, rng)
         examples += [Example(query, texts[i], 0.0) for i in wrong]
     return examples
+
+
+def _lexical(queries: Sequence[str], texts: Sequence[str], depth: int) -> list[list[int]]:
+    found = Bm25Retriever(texts).top(Queries(queries), min(depth, len(texts))).indices
+    return [row[row >= 0].tolist() for row in found]
 
 
 def draw(items: Sequence[T], limit: int | None, rng: np.random.Generator) -> list[T]:

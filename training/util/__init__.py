@@ -16,6 +16,8 @@ _MODULES = {
         "is_training_available",
     ],
     "training.util.file_io": ["disabled_tqdm", "http_get"],
+    "training.util.hard_negatives": ["mine_hard_negatives"],
+    "training.util.id_join": ["resolve_ids"],
     "training.util.misc": [
         "append_to_last_row",
         "disable_datasets_caching",
@@ -23,6 +25,8 @@ _MODULES = {
         "fullname",
         "import_from_string",
     ],
+    "training.util.quantization": ["quantize_embeddings"],
+    "training.util.retrieval": ["semantic_search"],
     "training.util.similarity": [
         "SimilarityFunction",
         "cos_sim",

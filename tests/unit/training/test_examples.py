@@ -1,4 +1,4 @@
-"""BM25, the choice of negatives, and examples as a whole."""
+"""The choice of negatives, and examples as a whole."""
 
 from __future__ import annotations
 
@@ -11,26 +11,12 @@ import numpy as np
 import pytest
 
 from tests.unit.training.conftest import FACTS
-from training.bm25 import Bm25
 from training.commands.data import load_parts, training_data
 from training.errors import DataError
 from training.negatives import choose, near_copy
 from training.recipe import Dataset, Negatives, Recipe
 
 TEXTS = [answer for _, answer in FACTS]
-
-
-def test_bm25_finds_the_text_with_the_words_of_the_query() -> None:
-    index = Bm25(TEXTS)
-    assert index.top(["jumping foxes", "capital of Italy"], 3)[:, 0].tolist() == [3, 2]
-    assert index.top(["river"], 100).shape == (1, len(TEXTS))
-    assert int(index.scores("learning machines").argmax()) == 5
-
-
-def test_bm25_takes_queries_without_words() -> None:
-    index = Bm25(TEXTS)
-    assert index.top(["", "the", "?"], 2).shape == (3, 2)
-    assert not index.scores("").any()
 
 
 def test_negatives_are_never_relevant_nor_near_copies_and_never_twice() -> None:
