@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and XLM-RoBERTa: the forward pass of their sequence classification models over a packed chunk."""
+"""BERT, RoBERTa and XLM-RoBERTa over a packed chunk: their encoders, and the heads of their classifiers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from training.cross_encoder.packed.weights import Linear
 
 
 class BertNetwork(Network):
-    """One pass of a `BertForSequenceClassification`; subclasses differ in positions and head."""
+    """One pass of a `BertModel` or `BertForSequenceClassification`; subclasses differ in positions and head."""
 
     name = "bert"
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
-        super().__init__(model, dtype, attention)
-        self.encoder = getattr(model, self.name)
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
+        super().__init__(model, dtype, attention, every_token=every_token)
+        self.encoder = self.encoder_of(model)
         layers = self.encoder.encoder.layer
-        self.layers = [_Layer(layer, dtype, attention, last=layer is layers[-1]) for layer in layers]
+        first_only = None if every_token else layers[-1]
+        self.layers = [_Layer(layer, dtype, attention, last=layer is first_only) for layer in layers]
+
+    @classmethod
+    def encoder_of(cls, model: Any) -> Any:
+        """The encoder in a classifier; an encoder itself."""
+        return getattr(model, cls.name, model)
 
     @classmethod
     def covers(cls, model: Any) -> bool:
         """Encoders with at least one layer and a table of positions; `is_decoder` would make them causal."""
         config = model.config
         absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-        return absolute and not config.is_decoder and len(getattr(model, cls.name).encoder.layer) > 0
+        return absolute and not config.is_decoder and len(cls.encoder_of(model).encoder.layer) > 0
 
     def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
         tables = self.encoder.embeddings
@@ -39,16 +45,15 @@ class BertNetwork(Network):
         placed: Tensor = words + tables.position_embeddings(positions)
         return placed
 
-    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
-        tables, dropout = self.encoder.embeddings, Dropout(embedded.device)
+    def last_states(self, embedded: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        tables = self.encoder.embeddings
         hidden = dropout(tables.LayerNorm(embedded), rate(tables.dropout))
         for layer in self.layers:
             hidden = layer(hidden, layout, dropout)
-        return self.head(hidden, dropout)
+        return hidden
 
-    def head(self, first: Tensor, dropout: Dropout) -> Tensor:
-        """Logits of the rows, shape (rows, labels), from their first tokens."""
-        pooled = torch.tanh(self.encoder.pooler.dense(first))
+    def head(self, states: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        pooled = torch.tanh(self.encoder.pooler.dense(states))
         logits: Tensor = self.model.classifier(dropout(pooled, rate(self.model.dropout)))
         return logits
 
@@ -69,15 +74,15 @@ class RobertaNetwork(BertNetwork):
         places: Tensor = (counted - before).clamp_(min=0) * real + padding
         return places
 
-    def head(self, first: Tensor, dropout: Dropout) -> Tensor:
+    def head(self, states: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
         head = self.model.classifier
-        hidden = torch.tanh(head.dense(dropout(first, rate(head.dropout))))
+        hidden = torch.tanh(head.dense(dropout(states, rate(head.dropout))))
         logits: Tensor = head.out_proj(dropout(hidden, rate(head.dropout)))
         return logits
 
 
 class _Layer:
-    """One encoder layer; the last one gives the first token of each row only."""
+    """One encoder layer; with `last` it gives the first token of each row only."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype, attention: Attention, *, last: bool) -> None:
         block: Any = layer

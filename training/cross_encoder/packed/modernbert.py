@@ -1,4 +1,4 @@
-"""ModernBERT: the forward pass of its sequence classification model over a packed chunk."""
+"""ModernBERT over a packed chunk: its encoder, and the head of its classifier."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Angles = tuple[Tensor, Tensor]
 
 
 class ModernBertNetwork(Network):
-    """One pass of a `ModernBertForSequenceClassification`."""
+    """One pass of a `ModernBertModel` or `ModernBertForSequenceClassification`."""
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
-        super().__init__(model, dtype, attention)
-        self.encoder, self.config = model.model, model.config
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
+        super().__init__(model, dtype, attention, every_token=every_token)
+        self.encoder, self.config = getattr(model, "model", model), model.config
         self.pooled_mean = self.config.classifier_pooling == "mean"
-        layers, first_only = self.encoder.layers, not self.pooled_mean
+        layers, first_only = self.encoder.layers, not (every_token or self.pooled_mean)
         self.layers = [_Layer(one, dtype, attention, last=first_only and one is layers[-1]) for one in layers]
 
     @classmethod
@@ -41,14 +41,17 @@ class ModernBertNetwork(Network):
         words: Tensor = self.encoder.embeddings.tok_embeddings(ids)
         return words
 
-    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
-        tables, dropout = self.encoder.embeddings, Dropout(embedded.device)
+    def last_states(self, embedded: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        tables = self.encoder.embeddings
         hidden = dropout(tables.norm(embedded), rate(tables.drop))
         angles = {kind: self._angles(layout, kind) for kind in set(self.config.layer_types)}
         for layer in self.layers:
             hidden = layer(hidden, layout, angles[layer.kind], dropout)
-        hidden = self.encoder.final_norm(hidden)
-        pooled = _means(hidden, layout) if self.pooled_mean else hidden
+        normed: Tensor = self.encoder.final_norm(hidden)
+        return normed
+
+    def head(self, states: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        pooled = _means(states, layout) if self.pooled_mean else states
         logits: Tensor = self.model.classifier(dropout(self.model.head(pooled), rate(self.model.drop)))
         return logits
 

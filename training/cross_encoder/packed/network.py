@@ -21,12 +21,17 @@ class Attention(Protocol):
 
 
 class Network(ABC):
-    """One pass of `model` over some chunks: its matrices are joined and converted to `dtype` once for all of them."""
+    """One pass of `model` over some chunks: its matrices are joined and converted to `dtype` once for all of them.
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention) -> None:
+    With `every_token` the last layer is computed for all tokens, as pooling needs it, and not for those alone that
+    the model's head reads.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
         self.model = model
         self.dtype = dtype
         self.attention = attention
+        self.every_token = every_token
 
     @classmethod
     def covers(cls, model: Any) -> bool:
@@ -45,8 +50,21 @@ class Network(ABC):
         """
 
     @abstractmethod
+    def last_states(self, embedded: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        """Last hidden states: shape (width, hidden), or (first tokens, hidden) where only those are computed."""
+
+    @abstractmethod
+    def head(self, states: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
+        """Logits from the last hidden states, shape (first tokens, labels)."""
+
     def score(self, embedded: Tensor, layout: Layout) -> Tensor:
         """Logits, shape (first tokens, labels)."""
+        dropout = Dropout(embedded.device)
+        return self.head(self.last_states(embedded, layout, dropout), layout, dropout)
+
+    def encode(self, embedded: Tensor, layout: Layout) -> Tensor:
+        """Last hidden states, without a head."""
+        return self.last_states(embedded, layout, Dropout(embedded.device))
 
 
 def rate(module: nn.Module) -> float:

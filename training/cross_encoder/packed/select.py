@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,17 +20,24 @@ FAMILIES: dict[str, type[Network]] = {
     "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaForSequenceClassification": RobertaNetwork,
     "transformers.models.modernbert.modeling_modernbert.ModernBertForSequenceClassification": ModernBertNetwork,
 }
+ENCODERS: dict[str, type[Network]] = {
+    "transformers.models.bert.modeling_bert.BertModel": BertNetwork,
+    "transformers.models.roberta.modeling_roberta.RobertaModel": RobertaNetwork,
+    "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaModel": RobertaNetwork,
+    "transformers.models.modernbert.modeling_modernbert.ModernBertModel": ModernBertNetwork,
+}
+"""Encoders without a head, whose hidden states are pooled."""
 PLAIN = ("torch.nn.modules.", "transformers.activations")
 
 
-def network_of(model: nn.Module) -> type[Network] | None:
-    """The network that computes what `model` computes, or None where only the model itself can.
+def network_of(model: nn.Module, families: Mapping[str, type[Network]] = FAMILIES) -> type[Network] | None:
+    """The network among `families` that computes what `model` computes, or None where only the model itself can.
 
     None for other architectures, and where something was put into the model that its own forward pass would meet:
     hooks, adapters, quantised or otherwise replaced layers, wrapped weights, gradient checkpointing, compilation.
     """
     kind = type(model)
-    network = FAMILIES.get(f"{kind.__module__}.{kind.__qualname__}")
+    network = families.get(f"{kind.__module__}.{kind.__qualname__}")
     if network is None or torch.compiler.is_compiling():
         return None
     if not network.covers(model) or not all(_untouched(module, kind.__module__) for module in model.modules()):
