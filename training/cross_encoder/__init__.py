@@ -13,5 +13,6 @@ __getattr__, __dir__ = attach(
         "CrossEncoderTrainingArguments": "training.cross_encoder.training_args",
         "evaluation": "training.cross_encoder.evaluation",
         "losses": "training.cross_encoder.losses",
+        "modules": "training.cross_encoder.modules",
     },
 )

@@ -7,14 +7,17 @@ from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
 
+from training.evaluation.evaluator import known_metrics
+
 TIMES = ("runtime", "samples_per_second", "steps_per_second")
 
 
-def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any) -> None:
+def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any, model: Any) -> None:
     """Raises KeyError, naming the metrics there are, if `metric_for_best_model` will never be measured.
 
-    Without this it comes up only after the first evaluation. With an evaluator, whose keys are not known until it is
-    called, only the loss is judged: with several evaluation datasets there is one per dataset, and no "eval_loss".
+    Without this it comes up only after the first evaluation. With an evaluator of the user's own, whose keys are not
+    known until it is called, only the loss is judged: with several evaluation datasets there is one per dataset, and
+    no "eval_loss".
     """
     if not is_needed(args):
         return
@@ -22,16 +25,26 @@ def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any) -> None:
     wanted = wanted if wanted.startswith("eval_") else f"eval_{wanted}"
     sets = [""] if not isinstance(eval_dataset, Mapping) else [f"{name}_" for name in eval_dataset]
     losses = [] if eval_dataset is None else [f"eval_{name}loss" for name in sets]
+    measured = [] if evaluator is None else metrics_of(evaluator, model)
     main = getattr(evaluator, "primary_metric", None)
-    if evaluator is not None and (wanted != "eval_loss" or main == "loss"):
+    if measured is None and (wanted != "eval_loss" or main == "loss"):
         return
-    if wanted in losses or wanted in [f"eval_{name}{time}" for name in sets for time in TIMES]:
+    times = [f"eval_{name}{time}" for name in sets for time in TIMES]
+    if wanted in [*losses, *times, *(measured or [])]:
         return
-    known = [*losses, *([f"eval_{main}" if main else "those of the evaluator"] if evaluator is not None else [])]
+    known = [*losses, *([f"eval_{main}" if main else "those of the evaluator"] if measured is None else measured)]
     raise KeyError(
         f"metric_for_best_model={args.metric_for_best_model!r} asks for {wanted!r}, which no evaluation gives; "
         f"set it to one of: {', '.join(known)}"
     )
+
+
+def metrics_of(evaluator: Any, model: Any) -> list[str] | None:
+    """The metrics as the trainer calls them; None if they are not known before the evaluator is called."""
+    names = known_metrics(evaluator, model)
+    if names is None:
+        return None
+    return [name if name.startswith("eval_") else f"eval_{name}" for name in names or ["evaluator"]]
 
 
 def is_needed(args: Any) -> bool:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from training.cross_encoder.modules.files import restore_tail
 from training.cross_encoder.peft_adapters import carries_adapter
 
 logger = logging.get_logger(__name__)
@@ -30,6 +31,7 @@ def load_weights(model: Any, directory: str | os.PathLike[str]) -> None:
     """
     folder = Path(directory)
     inner = model.model
+    restore_tail(model.tail, folder)
     if carries_adapter(inner):
         loaded = load_adapter(inner, folder)
     else:

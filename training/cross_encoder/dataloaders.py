@@ -39,7 +39,8 @@ def loader_settings(args: CrossEncoderTrainingArguments, collator: Any, training
     settings: dict[str, Any] = {
         "collate_fn": collator,
         "num_workers": args.dataloader_num_workers,
-        "pin_memory": args.dataloader_pin_memory,
+        # Without an accelerator there is no copy that it would speed up, and PyTorch warns.
+        "pin_memory": args.dataloader_pin_memory and args.device.type not in ("cpu", "mps"),
         "persistent_workers": args.dataloader_persistent_workers,
         "prefetch_factor": args.dataloader_prefetch_factor,
     }

@@ -25,8 +25,8 @@ def local_name(name: str) -> str:
 
 
 def theirs(name: str) -> str:
-    """The path by which sentence-transformers knows the layer `name`."""
-    return f"0.{name}"
+    """The path by which sentence-transformers knows the layer `name`: the transformer is its module 0."""
+    return f"0.{name}" if name.startswith("model.") else name
 
 
 def select(root: nn.Module, previous: Sequence[str], names: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,12 @@ def as_batch(inputs: Any) -> tuple[list[Text], bool]:
     """The checked inputs as a list, and whether they were a single one. Raises ValueError, naming the position."""
     single = is_single(inputs)
     values = inputs.tolist() if isinstance(inputs, np.ndarray) else inputs
-    items = [values] if single else list(values)
-    return [_checked(item, None if single else i) for i, item in enumerate(items)], single
+    return ([_checked(values, None)] if single else as_items(values)), single
+
+
+def as_items(values: Iterable[Any]) -> list[Text]:
+    """A checked list of pairs and single texts, never one pair of two. Raises ValueError, naming the position."""
+    return [_checked(item, i) for i, item in enumerate(values)]
 
 
 def _checked(item: Any, index: int | None) -> Text:

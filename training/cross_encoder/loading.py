@@ -5,17 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer
 
 from app.model.artifact import OFFSET_POSITIONS
+from training.cross_encoder.modules.files import load_tail
+from training.cross_encoder.modules.logit_score import yes_or_no
+from training.cross_encoder.modules.setup import (
+    CLASSIFICATION,
+    FEATURES,
+    GENERATION,
+    MODEL_TYPE,
+    Setup,
+    message_format,
+    saved_setup,
+    setup_for,
+)
 from training.cross_encoder.sources import Source, locate
 
 logger = logging.getLogger(__name__)
-MODEL_TYPE = "CrossEncoder"
 ADAPTER_CONFIG = "adapter_config.json"
 SETTINGS_FILES = tuple(
     f"sentence_{kind}_config.json"
@@ -53,29 +66,59 @@ class Loaded:
     tokenizer: Any
     config: Any
     fresh: tuple[str, ...] = ()
+    setup: Setup = field(default_factory=lambda: setup_for(CLASSIFICATION))
+    tail: dict[str, nn.Module] = field(default_factory=dict)
+    """The modules after the transformer, by name."""
+    processing: dict[str, Any] = field(default_factory=dict)
+    """Settings of the tokenizer, and of the chat template, for every call."""
 
 
 def load(source: Source, library: Library, wishes: Wishes, with_weights: bool = True) -> Loaded:
-    """Configuration, tokenizer and, unless a graph takes their place, the weights of a sequence classifier."""
+    """Configuration, tokenizer and modules; the weights too unless a graph takes their place.
+
+    A causal language model without modules of its own scores by its tokens "yes" and "no". Raises ValueError where a
+    graph is wanted of anything but a sequence classifier.
+    """
     source.require()
     merged = merge_wishes(library, wishes)
     config = load_config(source, merged)
-    require_classifier(source, config, library)
-    model, fresh = load_classifier(source, config, merged) if with_weights else (None, ())
-    return Loaded(model, load_tokenizer(source, config, library, merged), config, fresh)
+    setup = setup_of(library, config, source.name)
+    if setup.task != CLASSIFICATION and not with_weights:
+        raise ValueError(f"{source.name}: only sequence classifiers score by a graph; load it with backend='torch'")
+    tail = load_tail(source, library.modules)
+    loaded = load_transformer(source, config, library, merged, setup, with_weights)
+    if not library.modules:
+        setup = setup.with_template_of(loaded.tokenizer, loaded.config.model_type)
+    elif setup.chat == "auto":
+        form = message_format(loaded.tokenizer.chat_template, loaded.config.model_type)
+        setup = replace(setup, chat=form)
+    if setup.task == GENERATION and not library.modules:
+        tail = {"1": yes_or_no(loaded.tokenizer, source.name)}
+    return replace(loaded, setup=setup, tail=tail)
 
 
-def require_classifier(source: Source, config: Any, library: Library) -> None:
-    """Raises ValueError for models that score otherwise than by a classification head."""
-    names = [str(module.get("type", "")).rpartition(".")[2] for module in library.modules]
-    if names[1:]:
-        raise ValueError(f"{source.name}: has the modules {', '.join(names)}; only Transformer alone is supported")
-    architectures = config.architectures or []
-    if architectures and architectures[0].endswith("ForCausalLM"):
-        raise ValueError(
-            f"{source.name}: is a causal language model ({architectures[0]}); rerankers that score the tokens "
-            "'yes' and 'no' are not supported, use one with a sequence classification head"
-        )
+def setup_of(library: Library, config: Any, name: str) -> Setup:
+    """What the transformer is used for: as saved, else by its architecture."""
+    if library.modules:
+        return saved_setup(library.transformer, FEATURES if library.modules[1:] else CLASSIFICATION, name)
+    architecture = (config.architectures or [""])[0]
+    return setup_for(GENERATION if architecture.endswith("ForCausalLM") else CLASSIFICATION)
+
+
+def load_transformer(
+    source: Source, config: Any, library: Library, merged: Wishes, setup: Setup, with_weights: bool = True
+) -> Loaded:
+    """The first module: tokenizer and, if wanted, the weights, for the task of `setup`, which `config` is told of."""
+    if setup.task == CLASSIFICATION:
+        default_labels(config, merged)
+    elif "use_cache" not in merged.config:  # nothing is generated: keys and values of the past have no use
+        config.use_cache = False
+    model, fresh = load_model(source, config, merged, setup.task) if with_weights else (None, ())
+    tokenizer = load_tokenizer(source, config, library, merged)
+    if setup.task == GENERATION:  # so that the last position of every row is a real token
+        tokenizer.padding_side = "left"
+    processing = library.transformer.get("processing_kwargs") or {}
+    return Loaded(model, tokenizer, config, fresh, setup, processing=processing)
 
 
 def read_library(source: Source) -> Library:
@@ -129,21 +172,32 @@ def merge_wishes(library: Library, wishes: Wishes) -> Wishes:
 
 
 def load_config(source: Source, wishes: Wishes) -> Any:
-    """The transformers configuration; one label where the checkpoint has no classification head of its own."""
+    """The transformers configuration; of an adapter without one, that of its base."""
     adapter = source.json(ADAPTER_CONFIG)
     place = source
     if adapter and source.file("config.json") is None:  # what 6.2 saves names the base alone
         place = source.elsewhere(locate(adapter["base_model_name_or_path"]))
-    config = AutoConfig.from_pretrained(place.name, **{**place.hub_kwargs(), **wishes.config})
-    architectures = config.architectures or []
-    has_head = any(name.endswith("ForSequenceClassification") for name in architectures)
+    return AutoConfig.from_pretrained(place.name, **{**place.hub_kwargs(), **wishes.config})
+
+
+def default_labels(config: Any, wishes: Wishes) -> None:
+    """One label where the checkpoint has no classification head of its own."""
+    has_head = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
     if not has_head and "num_labels" not in wishes.config:
         config.num_labels = 1
-    return config
 
 
-def load_classifier(source: Source, config: Any, wishes: Wishes) -> tuple[Any, tuple[str, ...]]:
-    """The sequence classifier and the names of its fresh parameters, in float32 unless a dtype is asked for."""
+def auto_class(config: Any, task: str) -> Any:
+    """The class of transformers that loads a model for `task`; of encoder-decoders, features come from the encoder."""
+    if task == GENERATION:
+        return transformers.AutoModelForCausalLM
+    if task == FEATURES:
+        return transformers.AutoModelForTextEncoding if config.is_encoder_decoder else transformers.AutoModel
+    return transformers.AutoModelForSequenceClassification
+
+
+def load_model(source: Source, config: Any, wishes: Wishes, task: str) -> tuple[Any, tuple[str, ...]]:
+    """The model and the names of its fresh parameters, in float32 unless a dtype is asked for."""
     kwargs = {**source.hub_kwargs(), **wishes.model}
     if "torch_dtype" in kwargs:
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
@@ -151,7 +205,7 @@ def load_classifier(source: Source, config: Any, wishes: Wishes) -> tuple[Any, t
         # Half-precision checkpoints would be trained in half precision: small updates round to nothing.
         kwargs["dtype"] = torch.float32
     with seeded(wishes.seed):
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = auto_class(config, task).from_pretrained(
             source.name, config=config, output_loading_info=True, **kwargs
         )
     mismatched = (entry[0] if isinstance(entry, tuple | list) else entry for entry in info["mismatched_keys"])

@@ -40,9 +40,9 @@ def merge_models(
     shares = _shares((parameters or {}).get("weight", 1.0), len(found))
     merged: CrossEncoder = copy.deepcopy(found[0]).to(device)
     merged.loaded_card = None  # it describes one of the models
-    states = [model.model.state_dict() for model in found]
+    states = [model.state_dict() for model in found]
     _require_alike(states)
-    target = merged.model.state_dict()
+    target = merged.state_dict()
     for name, tensor in target.items():
         if tensor.is_floating_point():
             parts = (share * state[name].to(device, dtype) for share, state in zip(shares, states, strict=True))

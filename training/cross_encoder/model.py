@@ -1,4 +1,4 @@
-"""`CrossEncoder`: a sequence classifier that scores pairs of texts, with everything that belongs to it."""
+"""`CrossEncoder`: a model that scores pairs of texts, with everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -19,35 +19,32 @@ from training.cross_encoder.encoding import PairEncoder
 from training.cross_encoder.fit import FitMixin
 from training.cross_encoder.forward import score_rows
 from training.cross_encoder.graph import Graph
-from training.cross_encoder.inputs import as_batch, encode, is_single
-from training.cross_encoder.legacy_arguments import (
-    PREDICT_IGNORED,
-    PREDICT_RENAMES,
-    RANK_IGNORED,
-    legacy_call,
-    legacy_init,
-    warn_once,
-)
-from training.cross_encoder.loading import Library, Wishes, load, read_library
+from training.cross_encoder.inputs import as_items, encode, is_single
+from training.cross_encoder.legacy_arguments import legacy_init, warn_once
+from training.cross_encoder.loading import Library, Loaded, Wishes, load, read_library
 from training.cross_encoder.merging import merge_models
 from training.cross_encoder.model_card import CrossEncoderModelCardData, write_model_card
+from training.cross_encoder.modules.assembly import assemble
+from training.cross_encoder.modules.composite import Composite, labels_of
+from training.cross_encoder.modules.setup import CLASSIFICATION, GENERATION
 from training.cross_encoder.older_names import OlderNames
 from training.cross_encoder.padded import PaddedScorer, pad_rows
 from training.cross_encoder.peft_adapters import PeftAdapters
-from training.cross_encoder.pool import Pool, logits_in_pool, start_pool, stop_pool
-from training.cross_encoder.prediction import activated, converted, logits_of, ranked, wants_progress
-from training.cross_encoder.prompts import checked_prompts, resolve_prompt
+from training.cross_encoder.predicting import Predictor
+from training.cross_encoder.processing import Settings, max_length_of, merged
+from training.cross_encoder.prompts import checked_prompts
 from training.cross_encoder.sources import Source, locate
 
-Device = str | torch.device | Sequence[str | torch.device] | None
 BACKENDS = ("torch", "onnx", "openvino")
 
 
-class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
+class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, nn.Module):
     """Scores pairs of texts; trained by `CrossEncoderTrainer`, saved as a plain transformers directory.
 
-    `predict` and `rank` may be called from several threads at once. The constructor raises FileNotFoundError and
-    NotADirectoryError for a path that is no directory, ValueError for contradictory arguments.
+    It is a sequence classifier, or a causal language model that answers "yes" or "no", or a transformer with `modules`
+    behind it of which the last one gives "scores". `predict` and `rank` may be called from several threads at once.
+    The constructor raises FileNotFoundError and NotADirectoryError for a path that is no directory, ValueError for
+    contradictory arguments.
     """
 
     model: Any
@@ -88,45 +85,54 @@ class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
         """
         super().__init__()
         require_source(model_name_or_path, modules, backend)
-        cache = cache_folder or os.getenv("SENTENCE_TRANSFORMERS_HOME")
-        source = Source(
-            locate(model_name_or_path),  # type: ignore[arg-type]  # checked above
-            None if cache is None else os.fspath(cache),
-            revision,
-            token,
-            local_files_only,
-            trust_remote_code,
-        )
+        self.backend = backend
+        self.trust_remote_code = trust_remote_code
+        source, library = None, Library()
+        if model_name_or_path:
+            cache = cache_folder or os.getenv("SENTENCE_TRANSFORMERS_HOME")
+            place = None if cache is None else os.fspath(cache)
+            name = locate(model_name_or_path)
+            source = Source(name, place, revision, token, local_files_only, trust_remote_code)
+            library = read_library(source)
         wishes = Wishes(dict(model_kwargs or {}), dict(processor_kwargs or {}), dict(config_kwargs or {}), seed)
         if num_labels is not None:
             wishes.config["num_labels"] = num_labels
         if max_length is not None:
             wishes.processor["model_max_length"] = max_length
-        self.backend = backend
-        self.trust_remote_code = trust_remote_code
-        library = read_library(source)
-        self._take_weights(source, library, wishes, device)
+        if source is None:
+            self._take(assemble(modules, max_length))
+            self.to(device or default_device())
+        else:
+            self._take(load(source, library, wishes, with_weights=backend == "torch"))
+            self._place(source, wishes.model, device)
         self._take_settings(library, prompts, default_prompt_name, activation_fn)
         self.keep_in_fp32_modules: list[str] = []
         saved = library.settings.get("keep_in_fp32_modules")
         self.set_keep_in_fp32_modules(keep_in_fp32_modules if keep_in_fp32_modules is not None else saved or [])
         self.model_card_data = model_card_data or CrossEncoderModelCardData(
-            local_files_only=local_files_only or source.is_local
+            local_files_only=local_files_only or source is None or source.is_local
         )
         self.model_card_data.register_model(self)
 
-    def _take_weights(self, source: Source, library: Library, wishes: Wishes, device: Any) -> None:
-        loaded = load(source, library, wishes, with_weights=self.backend == "torch")
+    def _take(self, loaded: Loaded) -> None:
         self.model = loaded.model
         self.tokenizer = loaded.tokenizer
         self.fresh_parameters = loaded.fresh
+        self.setup = loaded.setup
+        self._tail_names = tuple(loaded.tail)
+        for name, module in loaded.tail.items():
+            self.add_module(name, module if self.dtype is None else module.to(self.dtype))
         self._config = loaded.config
-        self._device_map = wishes.model.get("device_map")
+        self._device_map: Any = None
         self._compiled = False
-        self._encoders = Encoders()
+        self._encoders = Encoders(loaded.setup.chat)
+        self.processing_kwargs: dict[str, Any] = loaded.processing
         self.graph: Graph | None = None
+
+    def _place(self, source: Source, model_kwargs: dict[str, Any], device: Any) -> None:
+        self._device_map = model_kwargs.get("device_map")
         if self.backend != "torch":
-            self.graph = Graph(source, self.backend, None if device is None else str(device), wishes.model)
+            self.graph = Graph(source, self.backend, None if device is None else str(device), model_kwargs)
         elif self._device_map is None:
             self.to(device or default_device())
         elif device is not None:
@@ -142,7 +148,6 @@ class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
         settings = library.settings
         self.default_prompt_name = default_prompt_name or settings.get("default_prompt_name")
         self.prompts = checked_prompts({**settings.get("prompts", {}), **(prompts or {})}, self.default_prompt_name)
-        self.processing_kwargs: dict[str, Any] = library.transformer.get("processing_kwargs") or {}
         self.loaded_card = library.card
         path = settings.get("activation_fn")
         if activation is None and path is not None:
@@ -179,9 +184,27 @@ class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
         return self.tokenizer
 
     @property
+    def tail(self) -> dict[str, nn.Module]:
+        """The modules after the transformer, by name; a sequence classifier has none."""
+        return {name: self.get_submodule(name) for name in self._tail_names}
+
+    @property
+    def network(self) -> nn.Module:
+        """What gives logits: the transformer itself if it is a sequence classifier, else it with the modules behind."""
+        if self.setup.task == CLASSIFICATION and not self._tail_names:
+            classifier: nn.Module = self.model
+            return classifier
+        return Composite(self.model, self.setup, self.tail.values())
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether a `device_map` decides where the model is."""
+        return self._device_map is not None
+
+    @property
     def num_labels(self) -> int:
         """Number of scores per pair."""
-        return int(self.config.num_labels)
+        return labels_of(self.config, self.tail.values())
 
     @property
     def max_seq_length(self) -> int:
@@ -242,16 +265,30 @@ class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
     @property
     def pair_encoder(self) -> PairEncoder:
         """Encodes texts for this model; made when first used, and anew when tokenizer or length change."""
-        return self._encoders.get(self.tokenizer)
+        return self.encoder()
+
+    def encoder(self, processing_kwargs: Settings = None) -> PairEncoder:
+        """`pair_encoder` with settings for one call over those of the model.
+
+        Raises ValueError if a language model's tokenizer no longer pads on the left: its last position is its answer.
+        """
+        if self.setup.task == GENERATION and self.tokenizer.padding_side != "left":
+            raise ValueError("a causal model needs left padding: set model.tokenizer.padding_side = 'left' again")
+        settings = merged(self.processing_kwargs, processing_kwargs)
+        return self._encoders.get(self.tokenizer, max_length_of(settings), settings.get("chat_template"))
 
     def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Padded tensors of a list of pairs (or texts), as `forward` takes them: shape (inputs, longest)."""
+        """Padded tensors as `forward` takes them, shape (inputs, longest), of a list of pairs or of single texts.
+
+        A tuple of two texts is one pair.
+        """
         if not inputs:
             return {}
-        items, _ = as_batch([inputs] if is_single(inputs) else inputs)
-        limit = max_length_of(kwargs.get("processing_kwargs"))
-        rows = encode(self._encoders.get(self.tokenizer, limit), items, prompt)
-        return {**pad_rows(rows, self.pair_encoder.padding), "modality": "text"}
+        one = isinstance(inputs, str | tuple) and is_single(inputs)
+        items = as_items([inputs] if one else inputs)
+        encoder = self.encoder(kwargs.get("processing_kwargs"))
+        modality = "text" if self.setup.chat is None else "message"
+        return {**pad_rows(encode(encoder, items, prompt), encoder.padding), "modality": modality}
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """`features` with "scores" added: logits of shape (rows, labels).
@@ -265,170 +302,20 @@ class CrossEncoder(FitMixin, PeftAdapters, OlderNames, nn.Module):
         if "rows" in features:
             features["scores"] = self._score(features)
             return features
-        known = inspect.signature(self.model.forward).parameters
+        network = self.network
+        if isinstance(network, Composite):
+            return network.scored(features if not kwargs else {**features, **kwargs})
+        known = inspect.signature(network.forward).parameters
         arguments = {name: value for name, value in {**features, **kwargs}.items() if name in known}
-        features["scores"] = self.model(**{**arguments, "return_dict": True}).logits
+        features["scores"] = network(**{**arguments, "return_dict": True}).logits
         return features
 
     def _score(self, features: dict[str, Any]) -> Tensor:
-        rows, pad = features["rows"], self.pair_encoder.padding
+        rows, pad, network = features["rows"], self.pair_encoder.padding, self.network
         if self._compiled and rows:  # the packed pass does not go through the module that was compiled
-            return PaddedScorer(self.model)([rows], pad)
+            return PaddedScorer(network)([rows], pad)
         limits = {name: features.get(name) for name in ("chunk_tokens", "mini_batch_tokens")}
-        return score_rows(self.model, rows, pad=pad, **limits)
-
-    # Predicting.
-
-    @legacy_call(PREDICT_RENAMES, PREDICT_IGNORED)
-    def predict(
-        self,
-        inputs: Any,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
-        activation_fn: Callable[..., Any] | None = None,
-        apply_softmax: bool | None = False,
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        device: Device = None,
-        pool: Pool | None = None,
-        chunk_size: int | None = None,
-        processing_kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Scores of pairs in input order: shape (pairs,) for one label, else (pairs, labels); of one pair its score.
-
-        A float32 NumPy array, or a tensor with `convert_to_tensor`, or a list of tensors with neither. The prompt
-        stands before the first text of each pair. A list of devices, or a pool, spreads the work over processes.
-        Raises ValueError for a batch size or chunk size below 1, an unknown prompt name, or inputs that are no texts.
-        """
-        items, single = as_batch(inputs)
-        logits = self._logits(
-            items,
-            resolve_prompt(self.prompts, self.default_prompt_name, prompt, prompt_name),
-            batch_size,
-            show_progress_bar,
-            device,
-            pool,
-            chunk_size,
-            processing_kwargs,
-        )
-        with torch.inference_mode():
-            scores = activated(logits, activation_fn or self.activation_fn, self.num_labels, apply_softmax)
-            return converted(scores, single, convert_to_numpy, convert_to_tensor)
-
-    def _logits(
-        self,
-        items: list[Any],
-        prompt: str | None,
-        batch_size: int,
-        show_progress_bar: bool | None,
-        device: Device,
-        pool: Pool | None,
-        chunk_size: int | None,
-        processing_kwargs: dict[str, Any] | None = None,
-    ) -> Tensor:
-        """Logits (items, labels), float32, in input order."""
-        require_positive(batch_size=batch_size, chunk_size=chunk_size)
-        limit = max_length_of({**self.processing_kwargs, **(processing_kwargs or {})})
-        rows = encode(self._encoders.get(self.tokenizer, limit), items, prompt)
-        progress = wants_progress(show_progress_bar)
-        if self.graph is not None:
-            return self.graph.logits(rows, batch_size)
-        if pool is not None:
-            return logits_in_pool(pool, rows, self.num_labels, batch_size, chunk_size, progress)
-        if isinstance(device, list | tuple) and device:
-            pool = self.start_multi_process_pool(list(device))
-            try:
-                return logits_in_pool(pool, rows, self.num_labels, batch_size, chunk_size, progress)
-            finally:
-                self.stop_multi_process_pool(pool)
-        if device is not None and not isinstance(device, list | tuple) and self._device_map is None:
-            self.to(device)
-        return logits_of(self, rows, batch_size, progress)
-
-    @legacy_call({"activation_fct": "activation_fn"}, RANK_IGNORED)
-    def rank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        top_k: int | None = None,
-        return_documents: bool = False,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
-        activation_fn: Callable[..., Any] | None = None,
-        device: Device = None,
-        pool: Pool | None = None,
-        chunk_size: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """Documents by descending score: `{"corpus_id", "score", ["text"]}`; needs num_labels 1, else ValueError."""
-        return self.rank_batch(
-            [query],
-            [documents],
-            top_k=top_k,
-            return_documents=return_documents,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
-            device=device,
-            pool=pool,
-            chunk_size=chunk_size,
-        )[0]
-
-    def rank_batch(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[str]],
-        *,
-        top_k: int | None = None,
-        return_documents: bool = False,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
-        activation_fn: Callable[..., Any] | None = None,
-        device: Device = None,
-        pool: Pool | None = None,
-        chunk_size: int | None = None,
-    ) -> list[list[dict[str, Any]]]:
-        """`rank` for many queries in one pass: `documents[i]` belong to `queries[i]`, and so does answer `i`.
-
-        All pairs are sorted by length together, so short lists fill whole batches. Raises ValueError unless num_labels
-        is 1 and there are as many lists of documents as queries.
-        """
-        if self.num_labels != 1:
-            raise ValueError(
-                f"rank needs a model with num_labels=1, this one has {self.num_labels}; use predict with pairs"
-            )
-        if len(queries) != len(documents):
-            raise ValueError(f"{len(queries)} queries but {len(documents)} lists of documents")
-        items, _ = as_batch([(query, text) for query, texts in zip(queries, documents, strict=True) for text in texts])
-        resolved = resolve_prompt(self.prompts, self.default_prompt_name, prompt, prompt_name)
-        logits = self._logits(items, resolved, batch_size, show_progress_bar, device, pool, chunk_size)
-        with torch.inference_mode():
-            scores = activated(logits, activation_fn or self.activation_fn, 1, False).tolist()
-        raw = logits[:, 0].tolist()
-        answers, start = [], 0
-        for texts in documents:
-            end = start + len(texts)
-            answers.append(ranked(scores[start:end], raw[start:end], texts if return_documents else None, top_k))
-            start = end
-        return answers
-
-    def start_multi_process_pool(self, target_devices: list[str | torch.device] | None = None) -> Pool:
-        """Processes for `predict(pool=...)`, one per device; by default all accelerators, else four on the CPU."""
-        if self.graph is not None or self._device_map is not None:
-            raise ValueError("a pool places the model itself: load it with backend='torch' and without a device_map")
-        return start_pool(self, target_devices)
-
-    @staticmethod
-    def stop_multi_process_pool(pool: Pool) -> None:
-        """Ends the processes of a pool."""
-        stop_pool(pool)
+        return score_rows(network, rows, pad=pad, **limits)
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | os.PathLike[str] | None = None) -> Any:
         """What `evaluator` returns for this model; its files go into `output_path`, which is made if need be."""
@@ -543,26 +430,7 @@ def require_source(name: Any, modules: Any, backend: str) -> None:
     if name:
         if modules is not None:
             warn_once("CrossEncoder: modules are ignored, the model is loaded by its name")
-        return
-    if modules is not None and not len(modules):
-        raise ValueError("an empty list of modules was given to CrossEncoder; give at least one")
-    if modules is not None:
-        raise ValueError("CrossEncoder(modules=...): not supported; give the name of a model")
-    raise ValueError("CrossEncoder needs model_name_or_path: a directory, or an id on the Hugging Face Hub")
-
-
-def require_positive(**values: int | None) -> None:
-    """Raises ValueError for a count below 1; None stands for a default."""
-    for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} must be a positive integer, got {value}.")
-
-
-def max_length_of(processing_kwargs: dict[str, Any] | None) -> int | None:
-    """The limit on tokens in `{"text": {"max_length": ...}}`. Raises ValueError for settings that have no effect."""
-    given = {**(processing_kwargs or {}).get("common", {}), **(processing_kwargs or {}).get("text", {})}
-    limit = given.pop("max_length", None)
-    given.pop("padding", None)  # rows are padded as little as possible, or not at all
-    if given.pop("truncation", True) not in (True, "longest_first") or given:
-        raise ValueError("processing_kwargs: only max_length can be set for text; pairs are cut longest_first")
-    return None if limit is None else int(limit)
+    elif modules is None:
+        raise ValueError("CrossEncoder needs model_name_or_path: a directory, or an id on the Hugging Face Hub")
+    elif backend != "torch":
+        raise ValueError(f"modules are PyTorch's own: backend={backend!r} needs the name of an exported model")

@@ -8,19 +8,23 @@ from typing import Any
 
 from torch import nn
 
+from training.cross_encoder.modules.setup import CLASSIFICATION, Setup
+
 logger = logging.getLogger(__name__)
 
 
-def head_modules(model: Any, fresh: tuple[str, ...] = ()) -> list[str]:
-    """Names of the modules that a reload would draw anew: all outside the encoder, and what no file held.
+def head_modules(model: Any, fresh: tuple[str, ...] = (), task: str = CLASSIFICATION) -> list[str]:
+    """Names of the modules that a reload would draw anew: a classifier's outside the encoder, and what no file held.
 
     `fresh` names parameters that were not in the checkpoint (a pooler, for instance, of an encoder without one).
     """
+    owners = [name.rpartition(".")[0] for name in fresh]
+    if task != CLASSIFICATION:
+        return list(dict.fromkeys(owners))
     prefix = model.base_model_prefix
     weighted = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
     outside = [name for name in weighted if name != prefix]
-    inside = [name.rpartition(".")[0] for name in fresh if name.startswith(f"{prefix}.")]
-    return list(dict.fromkeys([*outside, *inside]))
+    return list(dict.fromkeys([*outside, *(name for name in owners if name.startswith(f"{prefix}."))]))
 
 
 class PeftAdapters:
@@ -28,6 +32,7 @@ class PeftAdapters:
 
     model: Any
     fresh_parameters: tuple[str, ...]
+    setup: Setup
 
     def has_peft_compatible_model(self) -> bool:
         """Whether the model inside can carry adapters."""
@@ -49,7 +54,7 @@ class PeftAdapters:
         self.check_peft_compatible_model()
         if getattr(adapter_config, "modules_to_save", ()) is None:
             adapter_config = copy.deepcopy(adapter_config)
-            adapter_config.modules_to_save = head_modules(self.model, self.fresh_parameters)
+            adapter_config.modules_to_save = head_modules(self.model, self.fresh_parameters, self.setup.task)
             logger.info("trained and saved beside the adapter: %s", ", ".join(adapter_config.modules_to_save))
         self.model.add_adapter(adapter_config, adapter_name=adapter_name)
 

@@ -34,7 +34,7 @@ def sampler_choice(trainer: Any, dataset: Any, loss: Any) -> Make | None:
             f"{'batch_tokens' if by_tokens else 'length_bucketing'} makes the batches itself: leave "
             f"batch_sampler={args.batch_sampler!r} out, or that"
         )
-    packed = PackedScorer.of(trainer.model.model) is not None
+    packed = PackedScorer.of(trainer.model.network) is not None
     if by_tokens:
         return token_budget(trainer, dataset, padded=bool(args.length_bucketing) or not packed)
     wanted = not packed and compares_no_rows(loss) if args.length_bucketing is None else args.length_bucketing

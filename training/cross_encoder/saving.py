@@ -13,7 +13,8 @@ import transformers
 from app.model.manifest import MANIFEST
 from training.cross_encoder.activation import dotted_path
 from training.cross_encoder.fp32 import theirs
-from training.cross_encoder.loading import MODEL_TYPE
+from training.cross_encoder.modules.files import save_tail
+from training.cross_encoder.modules.setup import CLASSIFICATION, MODEL_TYPE
 from training.cross_encoder.peft_adapters import carries_adapter
 
 if TYPE_CHECKING:
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 TRANSFORMER_CLASS = "sentence_transformers.base.modules.transformer.Transformer"
-TRANSFORMER_SETTINGS = {
-    "transformer_task": "sequence-classification",
-    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
-    "module_output_name": "scores",
-}
 
 
 def save(model: CrossEncoder, path: Path) -> None:
@@ -42,7 +38,8 @@ def save(model: CrossEncoder, path: Path) -> None:
         model.config.save_pretrained(str(path))
         model.graph.save(path)
     model.tokenizer.save_pretrained(str(path))
-    write_json(path / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": TRANSFORMER_CLASS}])
+    first = {"idx": 0, "name": "0", "path": "", "type": TRANSFORMER_CLASS}
+    write_json(path / "modules.json", [first, *save_tail(model.tail, path)])
     write_json(path / "sentence_bert_config.json", transformer_settings(model))
     write_json(path / "config_sentence_transformers.json", library_settings(model))
 
@@ -68,11 +65,11 @@ def library_settings(model: CrossEncoder) -> dict[str, Any]:
 def transformer_settings(model: CrossEncoder) -> dict[str, Any]:
     """What the library keeps about the transformer."""
     extra: dict[str, Any] = {"processing_kwargs": model.processing_kwargs} if model.processing_kwargs else {}
-    if model.model is not None and carries_adapter(model.model):
+    if model.setup.task == CLASSIFICATION and model.model is not None and carries_adapter(model.model):
         # An adapter's directory names its base, which may have no head, or one of another size; a config.json here
         # would be taken for that of a whole model.
         extra["config_kwargs"] = {"num_labels": model.num_labels}
-    return {**TRANSFORMER_SETTINGS, **extra}
+    return {**model.setup.settings(), **extra}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,41 +10,33 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
-from datasets import DatasetDict
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, ConcatDataset, DataLoader
-from transformers import Trainer, TrainerCallback
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import EvalLoopOutput, HubStrategy
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from training.cross_encoder import checkpoints
 from training.cross_encoder.best_metric import check_best_metric
-from training.cross_encoder.checks import Needs, check_column_names, check_data
+from training.cross_encoder.checks import check_column_names
 from training.cross_encoder.columns import DATASET_NAME, LABEL, PROMPT, TASK
 from training.cross_encoder.data_collator import CrossEncoderDataCollator
 from training.cross_encoder.dataloaders import (
-    NamedDataset,
-    has_streams,
-    loader_settings,
     named,
-    rows_loader,
-    streams_loader,
 )
 from training.cross_encoder.loss_calls import Components, Loss, LossCaller, check_loss_names, prepared, set_model
 from training.cross_encoder.losses.binary_cross_entropy import BinaryCrossEntropyLoss
 from training.cross_encoder.losses.cross_entropy import CrossEntropyLoss
 from training.cross_encoder.model import CrossEncoder
-from training.cross_encoder.model_card import CrossEncoderModelCardData, ModelCardCallback, write_model_card
+from training.cross_encoder.model_card import CrossEncoderModelCardData, ModelCardCallback
 from training.cross_encoder.optimizer_groups import own_parameters, parameter_groups, trained_module
-from training.cross_encoder.row_sampling import sampler_choice
 from training.cross_encoder.trainer_callbacks import EpochOfSampler, LossParameters
+from training.cross_encoder.trainer_data import DataTrainer, as_dictionary, words
+from training.cross_encoder.trainer_saving import SavingTrainer
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
 from training.evaluation.evaluator import BaseEvaluator
 from training.evaluation.processes import unshared
 from training.evaluation.sequential import SequentialEvaluator
-from training.sampling.build import build_batch_sampler, build_multi_dataset_batch_sampler
-from training.sampling.concat import BatchedConcatDataset
 
 logger = logging.get_logger(__name__)
 PLACEHOLDER = "dummy"
@@ -55,7 +46,7 @@ PROJECT = "sentence-transformers"
 PROJECT_VARIABLES = {"WandbCallback": "WANDB_PROJECT", "TrackioCallback": "TRACKIO_PROJECT"}
 
 
-class CrossEncoderTrainer(Trainer):
+class CrossEncoderTrainer(DataTrainer, SavingTrainer):
     """Trains a `CrossEncoder` with losses of columns of texts, on one dataset, several of them, or streams.
 
     `loss` is a module, a function of the model, or a dictionary of either by dataset name; by default binary cross
@@ -285,7 +276,7 @@ class CrossEncoderTrainer(Trainer):
 
         Afterwards the model computes in its own precision again.
         """
-        check_best_metric(self.args, self.eval_dataset, self.evaluator)
+        check_best_metric(self.args, self.eval_dataset, self.evaluator, self.model)
         for kind, data in (("train", self.train_dataset), ("eval", self.eval_dataset)):
             self._check(kind, data)
         if resume_from_checkpoint is True:
@@ -312,134 +303,6 @@ class CrossEncoderTrainer(Trainer):
             decaying = self.get_decay_parameter_names(module)
             kwargs["optimizer_dict"] = parameter_groups(module, decaying, args.weight_decay, args.learning_rate_mapping)
         return optimizer, kwargs
-
-    # Data.
-
-    def get_data_collator(self, model: CrossEncoder, args: Any, processing_class: Any = None) -> Any:
-        """The collator for data that no collator was given for."""
-        return self.data_collator_class(
-            router_mapping=args.router_mapping, prompts=args.prompts, encoder=model.pair_encoder
-        )
-
-    def _check(self, kind: str, dataset: Any, name: str | None = None) -> None:
-        """Raises TrainingDataError if the data does not fit its loss; each dataset is looked at once."""
-        if dataset is None or any(dataset is known for known in self._checked):
-            return
-        for key, one in named(dataset, name).items():
-            check_data(one, words(kind, key), self._loss_of(key), self.model.num_labels, self.label_columns())
-        self._checked.append(dataset)
-
-    def label_columns(self) -> tuple[str, ...]:
-        default = self.data_collator_class().valid_label_columns
-        return tuple(getattr(self.data_collator, "valid_label_columns", default))
-
-    def _collator(self) -> Any:
-        """The collator, told which losses take tokenised texts and declare what they need."""
-        if self._collator_is_ours and isinstance(self.data_collator, CrossEncoderDataCollator):
-            losses = self._losses()
-            tokenize = {name: bool(getattr(loss, "tokenized", False)) for name, loss in losses.items()}
-            checked = {name: Needs.of(loss) is not None for name, loss in losses.items()}
-            self.data_collator.encoder = self.model.pair_encoder
-            self.data_collator.tokenize = tokenize if isinstance(self.loss, Mapping) else tokenize[None]
-            self.data_collator.checked = checked if isinstance(self.loss, Mapping) else checked[None]
-        return self.data_collator
-
-    def get_batch_sampler(
-        self,
-        dataset: Any,
-        batch_size: int,
-        drop_last: bool,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-    ) -> BatchSampler:
-        """The sampler of one dataset, as `args.batch_sampler` says; override it for one of your own."""
-        return build_batch_sampler(
-            self.args.batch_sampler, dataset, batch_size, drop_last, valid_label_columns, generator, seed
-        )
-
-    def get_multi_dataset_batch_sampler(
-        self,
-        dataset: ConcatDataset[Any],
-        batch_samplers: list[BatchSampler],
-        generator: torch.Generator | None = None,
-        seed: int | None = 0,
-    ) -> BatchSampler:
-        """The sampler over several datasets, as `args.multi_dataset_batch_sampler` says."""
-        return build_multi_dataset_batch_sampler(
-            self.args.multi_dataset_batch_sampler,
-            dataset,
-            batch_samplers,
-            generator,
-            seed,
-            weights=self.args.dataset_weights,  # type: ignore[arg-type]  # JSON text was read by now
-            temperature=self.args.dataset_temperature,
-            names=[part.name for part in dataset.datasets if isinstance(part, NamedDataset)],
-        )
-
-    def _build_dataloader(
-        self, dataset: Any, batch_size: int, dataset_kind: str, name: str | None = None
-    ) -> DataLoader[Any]:
-        training = dataset_kind == "train"
-        settings = loader_settings(self.args, self._collator(), training)
-        if has_streams(dataset):
-            # Not prepared by accelerate: the stream deals out its batches itself.
-            return streams_loader(dataset, name, batch_size, self.args, settings, training)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        generator = torch.Generator().manual_seed(seed)
-        parts = named(dataset, name)
-        # What an evaluation leaves out would be left out of every evaluation.
-        drop_last = training and self.args.dataloader_drop_last
-        samplers = []
-        for key, part in parts.items():
-            own = sampler_choice(self, part, self._loss_of(key)) if training else None
-            make = self.get_batch_sampler if own is None else own
-            samplers.append(make(part, batch_size, drop_last, list(self.label_columns()), generator, seed))
-        if isinstance(dataset, Mapping):
-            rows = BatchedConcatDataset([NamedDataset(part, key) for key, part in parts.items()])
-            sampler = self.get_multi_dataset_batch_sampler(rows, samplers, generator, seed)
-            loader = rows_loader(rows, None, sampler, settings)
-        else:
-            sampler = samplers[0]
-            loader = rows_loader(dataset, name, sampler, settings)
-        if training:
-            self.train_batch_sampler = sampler
-        # Filling up the last round of batches would mix datasets; an evaluation waits for a batch on every process.
-        self.accelerator.even_batches = not training
-        prepared_loader: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared_loader
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches to train on. Raises ValueError without a `train_dataset`."""
-        if self.train_dataset is None:
-            raise ValueError(f"Training requires specifying a train_dataset to the {type(self).__name__}.")
-        self._train_dataloader = self._build_dataloader(self.train_dataset, self._train_batch_size, "train")
-        return self._train_dataloader
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Batches to evaluate on: of a dataset, of one of `eval_dataset` by name, or of `eval_dataset` itself."""
-        if eval_dataset is None and self.eval_dataset is None:
-            if self.evaluator is not None:
-                return DataLoader([])  # type: ignore[arg-type]
-            raise ValueError(f"Evaluation requires specifying an eval_dataset to the {type(self).__name__}.")
-        name = eval_dataset if isinstance(eval_dataset, str) else self._names_of_given.get(id(eval_dataset))
-        if isinstance(eval_dataset, str):
-            dataset: Any = named(self.eval_dataset, None)[eval_dataset]
-        else:
-            dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        own = isinstance(eval_dataset, str) or dataset is self.eval_dataset
-        key = eval_dataset if isinstance(eval_dataset, str) else "eval"
-        if own and key in self._eval_dataloaders:
-            return self._eval_dataloaders[key]
-        self._check("eval", dataset, name)
-        loader = self._build_dataloader(dataset, self.args.eval_batch_size, "eval", name)
-        if own and self.args.dataloader_persistent_workers:
-            self._eval_dataloaders[key] = loader  # else every evaluation would leave workers behind
-        return loader
-
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
-        """Batches of `test_dataset`."""
-        return self._build_dataloader(test_dataset, self.args.eval_batch_size, "test")
 
     # Evaluation.
 
@@ -508,92 +371,6 @@ class CrossEncoderTrainer(Trainer):
         if self.args.world_size > 1:
             metrics = broadcast_object_list([metrics])[0]
         return {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": value for key, value in metrics.items()}
-
-    # Checkpoints and the Hub.
-
-    def _folder(self) -> Path:
-        return Path(str(self.args.output_dir))
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Writes model, tokenizer, arguments and what losses learned; only the first process comes here."""
-        folder = Path(output_dir or self._folder())
-        folder.mkdir(parents=True, exist_ok=True)
-        model = self.accelerator.unwrap_model(self.model)
-        model.save_pretrained(folder)
-        if state_dict is not None:  # gathered from processes that each hold a part
-            inner = {name.removeprefix("model."): tensor for name, tensor in state_dict.items()}
-            model.model.save_pretrained(folder, state_dict=inner)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-        checkpoints.save_loss(self.loss_parameters(), folder)
-        torch.save(self.args, folder / TRAINING_ARGS_NAME)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Weights of a checkpoint into the model that is trained."""
-        if model is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            checkpoints.load_weights(self.accelerator.unwrap_model(self.model), resume_from_checkpoint)
-        checkpoints.load_loss(self.loss_parameters(), resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        logger.info(f"Loading best model from {best} (score: {self.state.best_metric}).")
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_best_model()
-            return
-        try:
-            self._load_from_checkpoint(str(best))
-        except Exception as error:  # the trained model in memory must not be lost over this
-            logger.error(f"Could not load the best model from {best}, the last one is kept: {error}")
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Uploads a checkpoint as `Trainer` does, with the files that it does not know of (card, settings)."""
-        if self.is_world_process_zero() and self.args.hub_strategy != HubStrategy.END:
-            # While an upload goes on, `Trainer` starts none, and the files must stay as they are.
-            busy = self.push_in_progress is not None and not self.push_in_progress.is_done()
-            if self.args.hub_always_push or not busy:
-                for file in Path(checkpoint_folder).iterdir():
-                    if file.suffix in {".json", ".md", ".txt", ".model"} and file.name != TRAINER_STATE_NAME:
-                        shutil.copy(file, self._folder())
-        super()._push_from_checkpoint(checkpoint_folder)
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any] | None = None) -> None:
-        """Lets the card follow the training; override it to go without."""
-        self.model.model_card_data.register_trainer(self)
-        self.add_callback(self.model_card_callback_class(default_args_dict))
-
-    def create_model_card(  # type: ignore[override]  # the rest of the superclass's arguments has no meaning here
-        self,
-        language: str | None = None,
-        license: str | None = None,  # noqa: A002 - the established name
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Writes the card into `output_dir`."""
-        if not self.is_world_process_zero():
-            return
-        card = self.model.model_card_data
-        setters: list[tuple[Any, Callable[[Any], None]]]
-        setters = [(language, card.set_language), (license, card.set_license), (tags, card.add_tags)]
-        for value, take in setters:
-            if value:
-                take(value)
-        write_model_card(self.model, self._folder(), model_name)
-
-
-def as_dictionary(dataset: Any) -> Any:
-    """A dictionary of datasets in the form that `datasets` gives it; anything else as it is."""
-    if not isinstance(dataset, Mapping) or isinstance(dataset, DatasetDict):
-        return dataset
-    return dict(dataset) if has_streams(dataset) else DatasetDict(dataset)
-
-
-def words(kind: str, name: str | None) -> str:
-    """How messages call a dataset."""
-    role = {"train": "training", "eval": "evaluation"}.get(kind, kind)
-    return f"{role} dataset" if name is None else f"{role} dataset {name!r}"
 
 
 def restore_forward(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -27,6 +27,10 @@ class BaseEvaluator:
         """Evaluates `model`; CSV files go to `output_path`. Epoch -1 is an evaluation outside training, steps -1
         one at the end of an epoch."""
         raise NotImplementedError
+
+    def metric_names(self, model: Any) -> list[str] | None:
+        """The keys that `__call__` will return for `model`, none if it returns a number; None: not known before."""
+        return None
 
     def prefix_name_to_metrics(self, metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
         """The metrics as floats (text stays text) under `name_key`; the primary metric takes the prefix, once."""
@@ -57,6 +61,18 @@ class BaseEvaluator:
 
 
 SentenceEvaluator = BaseEvaluator
+
+
+def known_metrics(evaluator: Any, model: Any) -> list[str] | None:
+    """`metric_names` of an evaluator of this package; None for those of users, which may return what they like."""
+    if not isinstance(evaluator, BaseEvaluator) or not type(evaluator).__call__.__module__.startswith("training."):
+        return None
+    return evaluator.metric_names(model)
+
+
+def prefixed(keys: Iterable[str], name: str) -> list[str]:
+    """The keys of metrics of an evaluator called `name`."""
+    return [f"{name}_{key}" if name else key for key in keys]
 
 
 def _float_if_number(value: Any) -> Any:

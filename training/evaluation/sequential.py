@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from training.evaluation.evaluator import BaseEvaluator
+from training.evaluation.evaluator import BaseEvaluator, known_metrics
 
 
 def last(scores: list[float]) -> float:
@@ -26,6 +26,16 @@ class SequentialEvaluator(BaseEvaluator):
         super().__init__()
         self.evaluators = list(evaluators)
         self.main_score_function = main_score_function
+
+    def metric_names(self, model: Any) -> list[str] | None:
+        """Those of all, if each knows its own."""
+        names = ["sequential_score"]
+        for index, evaluator in enumerate(self.evaluators):
+            found = known_metrics(evaluator, model)
+            if found is None:
+                return None
+            names += found or [f"evaluator_{index}"]
+        return names
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1

@@ -10,20 +10,21 @@ import numpy as np
 
 from training.cross_encoder.evaluation.class_metrics import single_scores
 from training.cross_encoder.evaluation.correlation import HEADERS, check_correlated, correlations
-from training.cross_encoder.evaluation.scoring import report, score
-from training.evaluation.evaluator import BaseEvaluator
+from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
+from training.cross_encoder.evaluation.scoring import report
 from training.evaluation.processes import Pair
-from training.evaluation.results import file_name, moment, wants_progress
 
 logger = logging.getLogger(__name__)
 
 
-class CECorrelationEvaluator(BaseEvaluator):
+class CECorrelationEvaluator(EvaluatorOfPairs):
     """Returns Spearman's correlation of predicted with gold `scores`; the log and the CSV file have Pearson's too.
 
     `CrossEncoderCorrelationEvaluator` is the newer form, which returns both. Raises ValueError unless there are at
     least two pairs and one score for each.
     """
+
+    title = "CECorrelationEvaluator"
 
     def __init__(
         self,
@@ -36,28 +37,15 @@ class CECorrelationEvaluator(BaseEvaluator):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_correlated(sentence_pairs, scores)
-        self.sentence_pairs = sentence_pairs
         self.scores = scores
-        self.name = name
-        self.write_csv = write_csv
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = wants_progress(show_progress_bar, logger)
-        self.csv_file = file_name("CECorrelationEvaluator", name)
         self.csv_headers = HEADERS
         self.primary_metric = "spearman"
 
-    @classmethod
-    def from_input_examples(cls, examples: Sequence[Any], **kwargs: Any) -> CECorrelationEvaluator:
-        """One pair and gold score per `InputExample`."""
-        return cls([example.texts for example in examples], [example.label for example in examples], **kwargs)
-
     def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> float:
         """Scores all pairs and returns the rank correlation."""
-        logger.info(f"CECorrelationEvaluator: Evaluating the model on {self.name} dataset{moment(epoch, steps)}:")
-        predicted = single_scores(score(self, model, self.sentence_pairs))
+        predicted = single_scores(self.scored(model, epoch, steps))
         metrics = correlations(np.asarray(self.scores, dtype=np.float64), predicted)
         logger.info(f"Correlation:\tPearson: {metrics['pearson']:.4f}\tSpearman: {metrics['spearman']:.4f}")
         report(self, model, metrics, output_path, epoch, steps)

@@ -15,21 +15,22 @@ from training.cross_encoder.evaluation.class_metrics import (
     f1_of_class,
     single_scores,
 )
-from training.cross_encoder.evaluation.scoring import report, score
-from training.evaluation.evaluator import BaseEvaluator
+from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
+from training.cross_encoder.evaluation.scoring import report
 from training.evaluation.processes import Pair
-from training.evaluation.results import file_name, moment, wants_progress
 
 logger = logging.getLogger(__name__)
 
 
-class CEF1Evaluator(BaseEvaluator):
+class CEF1Evaluator(EvaluatorOfPairs):
     """Returns the F1 score of class 1 if there are two classes, and the mean F1 of all classes if there are more.
 
     The labels tell how many classes there are. The predicted class is that of the largest output; a model with one
     output predicts 1 for a score above 0.5. `CrossEncoderClassificationEvaluator` is the newer form. Raises
     ValueError for lists of different lengths.
     """
+
+    title = "CEF1Evaluator"
 
     def __init__(
         self,
@@ -42,30 +43,17 @@ class CEF1Evaluator(BaseEvaluator):
         write_csv: bool = True,
         prompt_name: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.sentence_pairs = sentence_pairs
         self.labels = np.asarray(labels)
-        self.batch_size = batch_size
-        self.show_progress_bar = wants_progress(show_progress_bar, logger)
-        self.name = name
-        self.write_csv = write_csv
-        self.prompt_name = prompt_name
         self.binary = bool(np.isin(self.labels, (0, 1)).all())
-        self.csv_file = file_name("CEF1Evaluator", name)
         averages = ["Binary_F1"] if self.binary else ["Macro_F1", "Micro_F1", "Weighted_F1"]
         self.csv_headers = ["epoch", "steps", *averages]
         self.primary_metric = "f1" if self.binary else "f1_macro"
 
-    @classmethod
-    def from_input_examples(cls, examples: Sequence[Any], **kwargs: Any) -> CEF1Evaluator:
-        """One pair and label per `InputExample`."""
-        return cls([example.texts for example in examples], [example.label for example in examples], **kwargs)
-
     def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> float:
         """Scores all pairs and returns the F1 score."""
-        logger.info(f"CEF1Evaluator: Evaluating the model on {self.name} dataset{moment(epoch, steps)}:")
-        scores = score(self, model, self.sentence_pairs)
+        scores = self.scored(model, epoch, steps)
         if model.num_labels == 1:
             predicted = (single_scores(scores) > 0.5).astype(np.int64)
         else:

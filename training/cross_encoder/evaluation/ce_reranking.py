@@ -59,6 +59,10 @@ class CERerankingEvaluator(BaseEvaluator):
         report(self, model, {f"mrr@{self.mrr_at_k}": mrr}, output_path, epoch, steps)
         return mrr
 
+    def metric_names(self, model: Any) -> list[str]:
+        """None: a number is returned."""
+        return []
+
     def queries(self) -> list[Query]:
         """The samples that have something to rank. Raises ValueError if none has."""
         queries = [query for query in read_samples(self.samples, True) if query.positives and query.negatives]

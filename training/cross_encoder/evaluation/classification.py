@@ -18,11 +18,11 @@ from training.cross_encoder.evaluation.class_metrics import (
     f1_averages,
     single_scores,
 )
+from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
 from training.cross_encoder.evaluation.rank_metrics import average_precision
-from training.cross_encoder.evaluation.scoring import report, score
-from training.evaluation.evaluator import BaseEvaluator
+from training.cross_encoder.evaluation.scoring import report
+from training.evaluation.evaluator import prefixed
 from training.evaluation.processes import Pair
-from training.evaluation.results import file_name, moment, wants_progress
 
 logger = logging.getLogger(__name__)
 BINARY_HEADERS = [
@@ -31,7 +31,7 @@ BINARY_HEADERS = [
 ]
 
 
-class CrossEncoderClassificationEvaluator(BaseEvaluator):
+class CrossEncoderClassificationEvaluator(EvaluatorOfPairs):
     """How well the predicted classes of pairs agree with their `labels`.
 
     A model with one output is a binary classifier: keys `accuracy` and `f1`, each at its best threshold, their
@@ -40,6 +40,8 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
     Raises ValueError if there are no pairs or not one label for each, and for labels other than 0 and 1 where the
     model has one output. Other keyword arguments are taken and ignored, as older scripts need it.
     """
+
+    title = "CrossEncoderClassificationEvaluator"
 
     def __init__(
         self,
@@ -53,25 +55,20 @@ class CrossEncoderClassificationEvaluator(BaseEvaluator):
         write_csv: bool = True,
         **_ignored: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.sentence_pairs = sentence_pairs
         self.labels = np.asarray(labels)
-        self.name = name
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = wants_progress(show_progress_bar, logger)
-        self.write_csv = write_csv
-        self.csv_file = file_name("CrossEncoderClassificationEvaluator", name)
-        self.csv_headers: list[str] = []
+
+    def metric_names(self, model: Any) -> list[str]:
+        """Seven keys for a model with one output, else three."""
+        binary = [header.lower() for header in BINARY_HEADERS[2:]]
+        return prefixed(binary if model.num_labels == 1 else ["f1_macro", "f1_micro", "f1_weighted"], self.name)
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Scores all pairs and returns the metrics."""
-        when = moment(epoch, steps)
-        logger.info(f"CrossEncoderClassificationEvaluator: Evaluating the model on {self.name} dataset{when}:")
-        scores = score(self, model, self.sentence_pairs)
+        scores = self.scored(model, epoch, steps)
         if model.num_labels == 1:
             metrics = binary_metrics(single_scores(scores), binary_labels(self.labels))
             log_binary(logger, metrics)

@@ -12,21 +12,23 @@ import numpy as np
 from scipy import stats
 
 from training.cross_encoder.evaluation.class_metrics import Array, check_pairs, single_scores
-from training.cross_encoder.evaluation.scoring import report, score
-from training.evaluation.evaluator import BaseEvaluator
+from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
+from training.cross_encoder.evaluation.scoring import report
+from training.evaluation.evaluator import prefixed
 from training.evaluation.processes import Pair
-from training.evaluation.results import file_name, moment, wants_progress
 
 logger = logging.getLogger(__name__)
 HEADERS = ["epoch", "steps", "Pearson_Correlation", "Spearman_Correlation"]
 
 
-class CrossEncoderCorrelationEvaluator(BaseEvaluator):
+class CrossEncoderCorrelationEvaluator(EvaluatorOfPairs):
     """Correlation of predicted with gold `scores`: keys `pearson` and the primary `spearman`.
 
     Raises ValueError unless there are at least two pairs and one score for each. If all predictions or all gold
     scores are equal there is no correlation: both are NaN, and the log says so.
     """
+
+    title = "CrossEncoderCorrelationEvaluator"
 
     def __init__(
         self,
@@ -38,31 +40,21 @@ class CrossEncoderCorrelationEvaluator(BaseEvaluator):
         show_progress_bar: bool | None = None,
         write_csv: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_correlated(sentence_pairs, scores)
-        self.sentence_pairs = sentence_pairs
         self.scores = scores
-        self.name = name
-        self.prompt_name = prompt_name
-        self.batch_size = batch_size
-        self.show_progress_bar = wants_progress(show_progress_bar, logger)
-        self.write_csv = write_csv
-        self.csv_file = file_name("CrossEncoderCorrelationEvaluator", name)
         self.csv_headers = HEADERS
         self.primary_metric = "spearman"
 
-    @classmethod
-    def from_input_examples(cls, examples: Sequence[Any], **kwargs: Any) -> CrossEncoderCorrelationEvaluator:
-        """One pair and gold score per `InputExample`."""
-        return cls([example.texts for example in examples], [example.label for example in examples], **kwargs)
+    def metric_names(self, model: Any) -> list[str]:
+        """Both coefficients."""
+        return prefixed(["pearson", "spearman"], self.name)
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Scores all pairs and returns the correlations."""
-        when = moment(epoch, steps)
-        logger.info(f"CrossEncoderCorrelationEvaluator: Evaluating the model on {self.name} dataset{when}:")
-        predicted = single_scores(score(self, model, self.sentence_pairs))
+        predicted = single_scores(self.scored(model, epoch, steps))
         metrics = correlations(np.asarray(self.scores, dtype=np.float64), predicted)
         logger.info(f"Correlation:\tPearson: {metrics['pearson']:.4f}\tSpearman: {metrics['spearman']:.4f}")
         return report(self, model, metrics, output_path, epoch, steps)

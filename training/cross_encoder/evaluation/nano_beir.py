@@ -18,7 +18,7 @@ from training.cross_encoder.evaluation.reranking import (
     with_changes,
 )
 from training.cross_encoder.evaluation.scoring import score, write
-from training.evaluation.evaluator import BaseEvaluator
+from training.evaluation.evaluator import BaseEvaluator, prefixed
 from training.evaluation.results import moment
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,12 @@ class CrossEncoderNanoBEIREvaluator(BaseEvaluator):
                 columns.setdefault(key.removeprefix(f"{evaluator.name}_"), []).append(value)
         totals = {key: self.aggregate_fn(values) for key, values in columns.items()}
         return results | self._conclude(totals, model, output_path, epoch, steps)
+
+    def metric_names(self, model: Any) -> list[str]:
+        """Those of every set, and the aggregated ones."""
+        names = {one.name: one.metric_names(model) for one in self.evaluators}
+        keys = dict.fromkeys(key.removeprefix(f"{name}_") for name, own in names.items() for key in own)
+        return [*(key for own in names.values() for key in own), *prefixed(keys, self.name)]
 
     def get_config_dict(self) -> dict[str, Any]:
         """What was reranked, and how."""

@@ -12,7 +12,7 @@ from training.cross_encoder.evaluation.class_metrics import Array, single_scores
 from training.cross_encoder.evaluation.rank_metrics import ranking_metrics
 from training.cross_encoder.evaluation.samples import Query, Sample, read_samples
 from training.cross_encoder.evaluation.scoring import score, write
-from training.evaluation.evaluator import BaseEvaluator
+from training.evaluation.evaluator import BaseEvaluator, prefixed
 from training.evaluation.results import file_name, moment
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,13 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
         pairs = pairs_of(queries)
         scores = score(self, model, pairs) if pairs else np.zeros(0)
         return self.conclude(queries, scores, model, output_path, epoch, steps)
+
+    def metric_names(self, model: Any) -> list[str]:
+        """Three keys, and those of the retriever where its documents are given."""
+        keys = ["map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}"]
+        if any("documents" in sample for sample in self.samples):
+            keys += [f"base_{key}" for key in keys]
+        return prefixed(keys, self.name)
 
     def queries(self) -> list[Query]:
         """The samples as they stand now."""

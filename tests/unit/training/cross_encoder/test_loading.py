@@ -262,17 +262,6 @@ def test_a_bi_encoder_gives_its_transformer_and_not_its_prompts(
     assert (model.prompts, model.num_labels) == ({}, 1)
 
 
-def test_rerankers_of_other_kinds_are_refused_by_name(copied: Path) -> None:
-    write_json(copied / "modules.json", [{"type": "a.Transformer"}, {"type": "b.LogitScore"}])
-    change_json(copied / "config_sentence_transformers.json", model_type="CrossEncoder")
-    with pytest.raises(ValueError, match="Transformer, LogitScore"):
-        CrossEncoder(copied)
-    (copied / "modules.json").unlink()
-    change_json(copied / "config.json", architectures=["BertForCausalLM"])
-    with pytest.raises(ValueError, match="causal language model"):
-        CrossEncoder(copied)
-
-
 def test_positions_bound_the_length_also_where_they_start_after_the_padding() -> None:
     """6.2 takes all 514 positions of a RoBERTa whose tokenizer names no limit, and the model dies at the last two."""
     assert _positions(SimpleNamespace(model_type="roberta", max_position_embeddings=514, pad_token_id=1)) == [512]

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ from tests.unit.training.cross_encoder.trainer_data import (
     weights,
 )
 from training.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+from training.cross_encoder.best_metric import metrics_of
+from training.cross_encoder.dataloaders import loader_settings
+from training.cross_encoder.evaluation import (
+    CEBinaryAccuracyEvaluator,
+    CERerankingEvaluator,
+    CrossEncoderClassificationEvaluator,
+    CrossEncoderCorrelationEvaluator,
+    CrossEncoderRerankingEvaluator,
+)
 from training.cross_encoder.losses import (
     BinaryCrossEntropyLoss,
     CrossEntropyLoss,
@@ -33,7 +43,7 @@ from training.cross_encoder.losses import (
 )
 from training.cross_encoder.row_errors import TrainingDataError
 from training.cross_encoder.texts import TokenizedText
-from training.evaluation import BaseEvaluator
+from training.evaluation import BaseEvaluator, SequentialEvaluator
 from training.sampler import DefaultBatchSampler
 
 
@@ -304,6 +314,53 @@ def test_issue_2749_a_best_metric_that_no_evaluation_gives_is_refused_before_tra
     CrossEncoderTrainer(model, args, pairs(8), data).train()
 
 
+CHOOSES = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+SAMPLES = [{"query": "who", "positive": "paris is a city", "documents": ["a dog", "paris is a city"]}]
+OWN_METRICS = {
+    "epoch",
+    "eval_runtime",
+    "eval_samples_per_second",
+    "eval_steps_per_second",
+    "eval_model_preparation_time",
+}
+EVALUATORS: dict[str, Any] = {
+    "ranking": lambda: CrossEncoderRerankingEvaluator(SAMPLES, name="dev"),
+    "classes": lambda: CrossEncoderClassificationEvaluator([("a", "b"), ("b", "a")], [0, 1], name="dev"),
+    "correlation": lambda: CrossEncoderCorrelationEvaluator([("a", "b"), ("b", "a dog")], [0.0, 1.0], name="dev"),
+    "one number": lambda: CEBinaryAccuracyEvaluator([("a", "b"), ("b", "a")], [0, 1], name="dev"),
+    "mean reciprocal rank": lambda: CERerankingEvaluator([{"query": "a", "positive": ["b"], "negative": ["c"]}]),
+    "several": lambda: SequentialEvaluator([EVALUATORS["ranking"](), EVALUATORS["one number"]()]),
+}
+
+
+@pytest.mark.parametrize("kind", EVALUATORS)
+def test_a_misspelt_metric_of_an_evaluator_is_refused_before_the_first_step(
+    kind: str, model: CrossEncoder, tmp_path: Path
+) -> None:
+    """6.2 finds out at the first evaluation, which may be hours later."""
+    evaluator = EVALUATORS[kind]()
+    args = arguments(tmp_path, max_steps=1, load_best_model_at_end=True, metric_for_best_model="ndgc@10", **CHOOSES)
+    before = weights(model)
+    with pytest.raises(KeyError, match=r"asks for 'eval_ndgc@10', which no evaluation gives; set it to one of: eval_"):
+        CrossEncoderTrainer(model, args, pairs(8), evaluator=evaluator).train()
+    assert identical(before, weights(model))
+    measured = metrics_of(evaluator, model) or []
+    args.metric_for_best_model = measured[-1]
+    trainer = CrossEncoderTrainer(model, args, pairs(8), evaluator=evaluator)
+    assert set(measured) == {name for name in trainer.evaluate() if name not in OWN_METRICS}
+    trainer.train()
+    assert trainer.state.best_model_checkpoint is not None
+
+
+def test_an_evaluator_of_the_users_own_may_measure_what_it_likes(model: CrossEncoder, tmp_path: Path) -> None:
+    class Renamed(CrossEncoderRerankingEvaluator):
+        def __call__(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+            return {"mine": 1.0}
+
+    args = arguments(tmp_path, max_steps=1, load_best_model_at_end=True, metric_for_best_model="mine", **CHOOSES)
+    CrossEncoderTrainer(model, args, pairs(8), evaluator=Renamed(SAMPLES)).train()
+
+
 def test_the_best_model_is_loaded_at_the_end_into_the_same_object(model: CrossEncoder, tmp_path: Path) -> None:
     args = arguments(
         tmp_path,
@@ -468,6 +525,27 @@ def test_a_checkpoint_is_a_model_with_the_trainers_state(model: CrossEncoder, tm
     saved = torch.load(folder / "training_args.bin", weights_only=False)
     assert isinstance(saved, CrossEncoderTrainingArguments)
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
+
+
+def test_a_checkpoint_holds_no_token_of_the_hub(model: CrossEncoder, tmp_path: Path) -> None:
+    """training_args.bin holds all arguments, and checkpoints are handed on."""
+    tokens = {"hub_token": "hf_ThisOpensTheHub"}
+    args = arguments(tmp_path, max_steps=1, save_strategy="steps", save_steps=1, **tokens)
+    CrossEncoderTrainer(model, args, pairs(8)).train()
+    assert args.hub_token == "hf_ThisOpensTheHub"  # no real one
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert "training_args.bin" in {file.name for file in written}
+    assert not [file for file in written if b"hf_ThisOpensTheHub" in file.read_bytes()]
+    saved = torch.load(tmp_path / "checkpoint-1" / "training_args.bin", weights_only=False)
+    assert (saved.hub_token, saved.learning_rate) == (None, args.learning_rate)
+
+
+@pytest.mark.parametrize(("kind", "pinned"), [("cpu", False), ("mps", False), ("cuda", True)])
+def test_memory_is_pinned_only_for_an_accelerator(kind: str, pinned: bool, tmp_path: Path) -> None:
+    """PyTorch warns of it on a machine that has none, and it is the default of the arguments."""
+    given = {**vars(arguments(tmp_path, max_steps=1)), "dataloader_pin_memory": True}
+    args: Any = SimpleNamespace(**given, device=torch.device(kind), process_index=0)
+    assert loader_settings(args, None, training=False)["pin_memory"] is pinned
 
 
 def test_an_adapter_is_trained_saved_and_resumed(exact_dir: Path, tmp_path: Path) -> None:

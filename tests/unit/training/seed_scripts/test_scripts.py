@@ -27,8 +27,6 @@ from training.training_args import BatchSamplers
 from .conftest import text
 
 SCRIPTS = Path(__file__).parent / "scripts"
-# torch warns when a loader wants pinned memory, transformers' default, on a machine without an accelerator
-pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
 
 
 def run(name: str, **given: Any) -> SimpleNamespace:

@@ -1,0 +1,183 @@
+"""How the trainer gets its batches: checks, collator, samplers, loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from datasets import DatasetDict
+from torch import nn
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader
+from transformers import Trainer
+
+from training.cross_encoder.checks import Needs, check_data
+from training.cross_encoder.data_collator import CrossEncoderDataCollator
+from training.cross_encoder.dataloaders import (
+    NamedDataset,
+    has_streams,
+    loader_settings,
+    named,
+    rows_loader,
+    streams_loader,
+)
+from training.cross_encoder.model import CrossEncoder
+from training.cross_encoder.row_sampling import sampler_choice
+from training.sampling.build import build_batch_sampler, build_multi_dataset_batch_sampler
+from training.sampling.concat import BatchedConcatDataset
+
+
+class DataTrainer(Trainer):
+    """The part of `CrossEncoderTrainer` that has to do with data."""
+
+    model: Any
+    args: Any
+    loss: Any
+    evaluator: Any
+    data_collator_class: type[CrossEncoderDataCollator]
+    train_batch_sampler: Any
+    _collator_is_ours: bool
+    _checked: list[Any]
+    _eval_dataloaders: dict[str, DataLoader[Any]]
+    _names_of_given: dict[int, str]
+    _losses: Callable[[], dict[Any, nn.Module]]
+    _loss_of: Callable[[str | None], nn.Module]
+
+    def get_data_collator(self, model: CrossEncoder, args: Any, processing_class: Any = None) -> Any:
+        """The collator for data that no collator was given for."""
+        return self.data_collator_class(
+            router_mapping=args.router_mapping, prompts=args.prompts, encoder=model.pair_encoder
+        )
+
+    def _check(self, kind: str, dataset: Any, name: str | None = None) -> None:
+        """Raises TrainingDataError if the data does not fit its loss; each dataset is looked at once."""
+        if dataset is None or any(dataset is known for known in self._checked):
+            return
+        for key, one in named(dataset, name).items():
+            check_data(one, words(kind, key), self._loss_of(key), self.model.num_labels, self.label_columns())
+        self._checked.append(dataset)
+
+    def label_columns(self) -> tuple[str, ...]:
+        default = self.data_collator_class().valid_label_columns
+        return tuple(getattr(self.data_collator, "valid_label_columns", default))
+
+    def _collator(self) -> Any:
+        """The collator, told which losses take tokenised texts and declare what they need."""
+        if self._collator_is_ours and isinstance(self.data_collator, CrossEncoderDataCollator):
+            losses = self._losses()
+            tokenize = {name: bool(getattr(loss, "tokenized", False)) for name, loss in losses.items()}
+            checked = {name: Needs.of(loss) is not None for name, loss in losses.items()}
+            self.data_collator.encoder = self.model.pair_encoder
+            self.data_collator.tokenize = tokenize if isinstance(self.loss, Mapping) else tokenize[None]
+            self.data_collator.checked = checked if isinstance(self.loss, Mapping) else checked[None]
+        return self.data_collator
+
+    def get_batch_sampler(
+        self,
+        dataset: Any,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> BatchSampler:
+        """The sampler of one dataset, as `args.batch_sampler` says; override it for one of your own."""
+        return build_batch_sampler(
+            self.args.batch_sampler, dataset, batch_size, drop_last, valid_label_columns, generator, seed
+        )
+
+    def get_multi_dataset_batch_sampler(
+        self,
+        dataset: ConcatDataset[Any],
+        batch_samplers: list[BatchSampler],
+        generator: torch.Generator | None = None,
+        seed: int | None = 0,
+    ) -> BatchSampler:
+        """The sampler over several datasets, as `args.multi_dataset_batch_sampler` says."""
+        return build_multi_dataset_batch_sampler(
+            self.args.multi_dataset_batch_sampler,
+            dataset,
+            batch_samplers,
+            generator,
+            seed,
+            weights=self.args.dataset_weights,
+            temperature=self.args.dataset_temperature,
+            names=[part.name for part in dataset.datasets if isinstance(part, NamedDataset)],
+        )
+
+    def _build_dataloader(
+        self, dataset: Any, batch_size: int, dataset_kind: str, name: str | None = None
+    ) -> DataLoader[Any]:
+        training = dataset_kind == "train"
+        settings = loader_settings(self.args, self._collator(), training)
+        if has_streams(dataset):
+            # Not prepared by accelerate: the stream deals out its batches itself.
+            return streams_loader(dataset, name, batch_size, self.args, settings, training)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        generator = torch.Generator().manual_seed(seed)
+        parts = named(dataset, name)
+        # What an evaluation leaves out would be left out of every evaluation.
+        drop_last = training and self.args.dataloader_drop_last
+        samplers = []
+        for key, part in parts.items():
+            own = sampler_choice(self, part, self._loss_of(key)) if training else None
+            make = self.get_batch_sampler if own is None else own
+            samplers.append(make(part, batch_size, drop_last, list(self.label_columns()), generator, seed))
+        if isinstance(dataset, Mapping):
+            rows = BatchedConcatDataset([NamedDataset(part, key) for key, part in parts.items()])
+            sampler = self.get_multi_dataset_batch_sampler(rows, samplers, generator, seed)
+            loader = rows_loader(rows, None, sampler, settings)
+        else:
+            sampler = samplers[0]
+            loader = rows_loader(dataset, name, sampler, settings)
+        if training:
+            self.train_batch_sampler = sampler
+        # Filling up the last round of batches would mix datasets; an evaluation waits for a batch on every process.
+        self.accelerator.even_batches = not training
+        prepared_loader: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared_loader
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches to train on. Raises ValueError without a `train_dataset`."""
+        if self.train_dataset is None:
+            raise ValueError(f"Training requires specifying a train_dataset to the {type(self).__name__}.")
+        self._train_dataloader = self._build_dataloader(self.train_dataset, self._train_batch_size, "train")
+        return self._train_dataloader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Batches to evaluate on: of a dataset, of one of `eval_dataset` by name, or of `eval_dataset` itself."""
+        if eval_dataset is None and self.eval_dataset is None:
+            if self.evaluator is not None:
+                return DataLoader([])  # type: ignore[arg-type]
+            raise ValueError(f"Evaluation requires specifying an eval_dataset to the {type(self).__name__}.")
+        name = eval_dataset if isinstance(eval_dataset, str) else self._names_of_given.get(id(eval_dataset))
+        if isinstance(eval_dataset, str):
+            dataset: Any = named(self.eval_dataset, None)[eval_dataset]
+        else:
+            dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        own = isinstance(eval_dataset, str) or dataset is self.eval_dataset
+        key = eval_dataset if isinstance(eval_dataset, str) else "eval"
+        if own and key in self._eval_dataloaders:
+            return self._eval_dataloaders[key]
+        self._check("eval", dataset, name)
+        loader = self._build_dataloader(dataset, self.args.eval_batch_size, "eval", name)
+        if own and self.args.dataloader_persistent_workers:
+            self._eval_dataloaders[key] = loader  # else every evaluation would leave workers behind
+        return loader
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """Batches of `test_dataset`."""
+        return self._build_dataloader(test_dataset, self.args.eval_batch_size, "test")
+
+
+def as_dictionary(dataset: Any) -> Any:
+    """A dictionary of datasets in the form that `datasets` gives it; anything else as it is."""
+    if not isinstance(dataset, Mapping) or isinstance(dataset, DatasetDict):
+        return dataset
+    return dict(dataset) if has_streams(dataset) else DatasetDict(dataset)
+
+
+def words(kind: str, name: str | None) -> str:
+    """How messages call a dataset."""
+    role = {"train": "training", "eval": "evaluation"}.get(kind, kind)
+    return f"{role} dataset" if name is None else f"{role} dataset {name!r}"
