@@ -11,7 +11,17 @@ from training.old_paths import install
 
 install()
 
-_SUBMODULES = ["cross_encoder", "datasets", "evaluation", "readers", "sampler", "training_args", "util"]
+_SUBMODULES = [
+    "cross_encoder",
+    "datasets",
+    "evaluation",
+    "models",
+    "readers",
+    "sampler",
+    "sentence_transformer",
+    "training_args",
+    "util",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -24,8 +34,12 @@ __getattr__, __dir__ = attach(
         "InputExample": "training.input_example",
         "LoggingHandler": "training.logging_handler",
         "MultiDatasetDefaultBatchSampler": "training.sampler",
+        "SentenceTransformer": "training.sentence_transformer",
         "SentencesDataset": "training.datasets",
         "SimilarityFunction": "training.util.similarity",
+        "export_dynamic_quantized_onnx_model": "training.backend",
+        "export_optimized_onnx_model": "training.backend",
+        "export_static_quantized_openvino_model": "training.backend",
         **{name: f"{__name__}.{name}" for name in _SUBMODULES},
     },
 )

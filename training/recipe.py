@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from app.errors import ConfigError
+from training.recipe_evaluations import check_best, check_evaluations
+from training.recipe_files import read_recipe
 from training.recipe_sections import Dataset, EvaluationSet, Loss, Negatives, Section
 
 __all__ = ["Dataset", "EvaluationSet", "Loss", "Negatives", "Recipe", "load_recipe"]
@@ -54,7 +53,10 @@ class Recipe(Section):
     evaluate_every: int | None = Field(default=None, ge=1)
     """Steps between evaluations of the sets with `during = true`; by default as for checkpoints."""
     keep_best: bool = False
-    """Publishes the model of the best evaluation (mean nDCG@10 of these sets) in place of the last."""
+    """Publishes the model of the best evaluation in place of the last: by the mean nDCG@10 of these sets, or whatever
+    the main figure of their kind is."""
+    best_metric: str | None = None
+    """The figure that `keep_best` goes by instead, as in "sts_pearson": needed where the sets are of several kinds."""
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further fields of `CrossEncoderTrainingArguments`."""
@@ -74,6 +76,8 @@ class Recipe(Section):
         if (self.keep_best or self.evaluate_every) and not self.watched:
             key = "keep_best" if self.keep_best else "evaluate_every"
             raise ValueError(f"key {key!r} needs a set in [[evaluations]] with during = true; add one, or remove it")
+        check_evaluations(self.evaluations, self.num_labels)
+        check_best(self.watched, self.num_labels, self.keep_best, self.best_metric)
         return self
 
 
@@ -82,54 +86,4 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises ConfigError naming the key and the remedy.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path of the recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _override(data, override)
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from error
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override {override!r}: write it as key=value, for example epochs=2 or datasets.0.limit=100")
-    node: Any = data
-    *parents, last = key.split(".")
-    try:
-        for part in parents:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        node[int(last) if isinstance(node, list) else last] = _value(text)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ConfigError(f"override {override!r}: the recipe has no {key!r}; see its sections and indices") from error
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word or path: quoting it in the shell would be a nuisance
-
-
-def _explain(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = {name for section in (Recipe, Dataset, EvaluationSet, Negatives) for name in section.model_fields}
-        return f"unknown key {key!r}{did_you_mean(str(problem['loc'][-1]), known)}; remove it or correct its spelling"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return f"key {key!r} is missing; add it"
-    return f"key {key!r}: {message}" if key else message
-
-
-def did_you_mean(name: str, known: set[str]) -> str:
-    """Words for the most similar of the `known` names, if one is similar."""
-    close = get_close_matches(name, sorted(known), 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return read_recipe(path, overrides, Recipe)

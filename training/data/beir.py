@@ -38,12 +38,18 @@ def read_retrieval(directory: Path, split: str) -> Retrieval:
     qrels_file = find(directory / "qrels" / f"{split}.tsv")
     corpus, queries = _read_corpus(corpus_file), _read_queries(queries_file)
     qrels: Qrels = {}
-    for number, (query_id, document_id, grade) in _rows(qrels_file, 3):
+    for number, query_id, document_id, grade in read_judgments(qrels_file):
         if query_id not in queries or document_id not in corpus:
             unknown = document_id if query_id in queries else query_id
             raise DataError(f"{qrels_file}, line {number}: no text has the id {unknown!r}; correct the id")
-        qrels.setdefault(query_id, {})[document_id] = _number(grade, "score", qrels_file, number)
+        qrels.setdefault(query_id, {})[document_id] = grade
     return Retrieval(corpus, {key: queries[key] for key in qrels}, qrels, (corpus_file, queries_file, qrels_file))
+
+
+def read_judgments(path: Path) -> Iterator[tuple[int, str, str, float]]:
+    """(line, query id, document id, grade) of each judgment. Raises DataError."""
+    for number, (query_id, document_id, grade, *_) in _rows(path, 3):
+        yield number, query_id, document_id, _number(grade, "score", path, number)
 
 
 def read_pool(path: Path) -> Pool:

@@ -13,7 +13,7 @@ from training.__main__ import main
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "bm25s", "matplotlib", "sklearn")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["score"], ["export"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["mine"], ["evaluate"], ["score"], ["export"]])
 def test_help_explains_each_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

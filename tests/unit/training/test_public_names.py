@@ -23,8 +23,17 @@ NAMES = {
         "InputExample",
         "LoggingHandler",
         "MultiDatasetDefaultBatchSampler",
+        "SentenceTransformer",
         "SentencesDataset",
         "SimilarityFunction",
+        "export_dynamic_quantized_onnx_model",
+        "export_optimized_onnx_model",
+        "export_static_quantized_openvino_model",
+    ],
+    "training.backend": [
+        "export_dynamic_quantized_onnx_model",
+        "export_optimized_onnx_model",
+        "export_static_quantized_openvino_model",
     ],
     "training.cross_encoder": [
         "CrossEncoder",
@@ -32,6 +41,7 @@ NAMES = {
         "CrossEncoderTrainer",
         "CrossEncoderTrainingArguments",
     ],
+    "training.cross_encoder.modules": ["Dense", "LogitScore", "Module", "Transformer"],
     "training.cross_encoder.losses": [
         "ADRMSELoss",
         "BinaryCrossEntropyLoss",
@@ -58,6 +68,18 @@ NAMES = {
         "CrossEncoderNanoBEIREvaluator",
         "CrossEncoderRerankingEvaluator",
     ],
+    "training.sentence_transformer": ["SentenceTransformer"],
+    "training.sentence_transformer.modules": [
+        "Dense",
+        "Dropout",
+        "LayerNorm",
+        "Module",
+        "Normalize",
+        "Pooling",
+        "StaticEmbedding",
+        "Transformer",
+    ],
+    "training.models": ["Dense", "Normalize", "Pooling", "StaticEmbedding", "Transformer"],
     "training.evaluation": ["SentenceEvaluator", "SequentialEvaluator", "SimilarityFunction", "TripletEvaluator"],
     "training.training_args": ["BatchSamplers", "MultiDatasetBatchSamplers"],
     "training.readers": [
@@ -75,7 +97,15 @@ NAMES = {
         "SentenceLabelDataset",
         "SentencesDataset",
     ],
-    "training.util": ["batch_to_device", "cos_sim", "fullname", "http_get", "is_datasets_available"],
+    "training.util": [
+        "batch_to_device",
+        "cos_sim",
+        "fullname",
+        "http_get",
+        "is_datasets_available",
+        "quantize_embeddings",
+        "semantic_search",
+    ],
 }
 
 
@@ -99,9 +129,11 @@ OLD_PATHS = [
     "training.datasets.NoDuplicatesDataLoader:NoDuplicatesDataLoader",
     "training.evaluation.SequentialEvaluator:SequentialEvaluator",
     "training.evaluation.SimilarityFunction:SimilarityFunction",
+    "training.models.Pooling:Pooling",
     "training.readers.InputExample:InputExample",
     "training.readers.STSDataReader:STSBenchmarkDataReader",
     "training.sampler:BatchSamplers",
+    "training.sentence_transformer.SentenceTransformer:SentenceTransformer",
     "training.sentence_transformer.datasets.sentence_label:SentenceLabelDataset",
     "training.sentence_transformer.readers:InputExample",
     "training.sentence_transformer.readers.nli_data:NLIDataReader",
@@ -153,6 +185,7 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     code = (
         "import json, sys, training, training.cross_encoder, training.cross_encoder.losses, training.readers\n"
         "import training.cross_encoder.evaluation, training.evaluation, training.datasets, training.util\n"
+        "import training.models, training.sentence_transformer.modules\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -162,4 +195,4 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
 
 def test_the_package_lists_its_public_names() -> None:
     assert set(NAMES["training"]) <= set(dir(training))
-    assert "SentenceTransformer" not in dir(training)
+    assert "SentenceTransformerTrainer" not in dir(training)

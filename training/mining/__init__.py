@@ -1,0 +1,1 @@
+"""Hard negatives: candidates from a retriever, filters, sampling, and rows to train or evaluate on."""
