@@ -1,117 +1,128 @@
-"""`rerank-training evaluate`: ranking quality of a cross-encoder beside BM25 and the parent's cosine."""
+"""`rerank-training evaluate`: ranking quality of cross-encoders beside the first stage that they rerank."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from app.errors import ConfigError
 from app.model.cross_encoder import CrossEncoder
-from app.model.manifest import read_manifest, write_manifest
-from app.model.types import FloatArray
-from training.candidates import Task, load_task
-from training.metrics import average_precision, ndcg, ranking, reciprocal_rank
-from training.recipe import EvaluationSet, Recipe, load_recipe
+from app.model.manifest import Manifest, read_manifest, write_manifest
+from training.candidates import load_task
+from training.evaluate_plan import Job, Plan, plan_of
+from training.evaluate_rankers import Scorer, model_scorer, names_of
+from training.evaluate_result import Result, measure
+from training.evaluate_runs import write_runs
+from training.evaluation_plot import check_plot, plot_curves
+from training.evaluation_report import as_json, compared_json, describe, recorded, summary
+from training.metrics import Measure, measures
+from training.whole_file import require_place, write_whole
 
-Scorer = Callable[[Sequence[tuple[str, str]]], FloatArray]
-Figures = dict[str, float]
-METRICS = ("ndcg@10", "mrr@10", "map")
-CHUNK = 1000
-"""Pairs scored at once: enough to sort by length, few enough for a lively progress bar."""
-
-
-def measure(task: Task, scores: FloatArray) -> Figures:
-    """Mean metrics over the queries of `task`; `scores` in the order of its pairs."""
-    rows, start = [], 0
-    for query_id, document_ids in task.candidates.items():
-        own = scores[start : start + len(document_ids)]
-        start += len(document_ids)
-        judged = task.qrels[query_id]
-        grades = [judged.get(document_ids[i], 0.0) for i in ranking(own)]
-        relevant = sum(grade > 0 for grade in judged.values())
-        best = list(judged.values())
-        rows.append((ndcg(grades, best), reciprocal_rank(grades), average_precision(grades, relevant)))
-    return dict(zip(METRICS, np.mean(rows, axis=0).round(4).tolist(), strict=True))
-
-
-def in_given_order(task: Task) -> FloatArray:
-    """Scores that keep BM25's order."""
-    ranks = [rank for document_ids in task.candidates.values() for rank in range(len(document_ids))]
-    return -np.array(ranks, dtype=np.float32)
-
-
-def model_scorer(model: CrossEncoder) -> Scorer:
-    """Scores pairs with the model's first logit; ranking needs no activation."""
-
-    def score(pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        parts = []
-        for start in tqdm(range(0, len(pairs), CHUNK), desc="score", unit="chunk", leave=False):
-            rows = model.tokenizer.encode_pairs(pairs[start : start + CHUNK], model.options)
-            parts.append(model.logits(rows)[:, 0])
-        return np.concatenate(parts)
-
-    return score
-
-
-def evaluate(
-    recipe: Recipe, sets: Sequence[EvaluationSet], scorers: dict[str, Scorer]
-) -> dict[str, dict[str, Figures]]:
-    """Figures by evaluation set and ranker: `bm25` and one entry per scorer. Prints each row when it is known."""
-    results: dict[str, dict[str, Figures]] = {}
-    tqdm.write(f"{'nDCG@10 / MRR@10 / MAP':24}" + "".join(f"{name:>24}" for name in ("bm25", *scorers)))
-    for options in sets:
-        task = load_task(options, recipe.data_root, recipe.seed)
-        pairs = task.pairs()
-        figures = {"bm25": measure(task, in_given_order(task))}
-        figures |= {name: measure(task, scorer(pairs)) for name, scorer in scorers.items()}
-        results[options.name] = figures
-        size = {"queries": len(task.candidates), "pairs": len(pairs)}
-        results[options.name]["size"] = {key: float(value) for key, value in size.items()}
-        cells = "".join(f"{' / '.join(f'{figures[name][m]:.3f}' for m in METRICS):>24}" for name in ("bm25", *scorers))
-        tqdm.write(f"{options.name + ' (' + str(len(task.candidates)) + ')':24}{cells}")
-    return results
+MEASURES = ("ndcg@10", "mrr@10", "map", "recall@10", "recall@100")
+PARENT = "parent"
+MODEL = "model"
 
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Runs the command line's `evaluate`."""
-    recipe = load_recipe(options.recipe, options.overrides)
-    sets = _selected(recipe, options.only)
-    model = CrossEncoder.load(options.model, backend=options.backend, max_length=options.max_length)
-    scorers = {"model": model_scorer(model)}
-    if not options.no_baselines:
-        from training.bi_encoder import BiEncoder
-        from training.parent import resolve_parent
-
-        scorers = {"parent": BiEncoder(resolve_parent(recipe.parent)).cosines} | scorers
-    results = evaluate(recipe, sets, scorers)
+    wanted = measures(options.measures or MEASURES)
+    check_outputs(options)
+    plan = plan_of(options)
+    model = load_model(options.model, options)
+    if options.record:
+        require_manifest(model.artifact.directory)
+    results = evaluate(plan, rankers(model, plan, options), wanted, options.runs_out)
+    if len(results) > 1:
+        tqdm.write(summary(results))
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        whole = {result.task.name: as_json(result) for result in results}
+        write_whole(options.json, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    if options.plot is not None:
+        plot_curves(results, options.plot)
     if options.record:
         record(model.artifact.directory, results, model.backend.source, model.max_length)
     return 0
 
 
-def record(directory: Path, results: dict[str, dict[str, Figures]], source: str, max_length: int) -> None:
-    """Adds evaluation figures to the manifest of an artifact. Raises ConfigError if it has none."""
+def evaluate(
+    plan: Plan, scorers: Mapping[str, Scorer], wanted: Sequence[Measure], runs: Path | None = None
+) -> list[Result]:
+    """The figures of every set of the plan, each printed, and its runs written, as soon as they are known."""
+    results = []
+    for job in tqdm(plan.jobs, desc="evaluate", unit="set", disable=len(plan.jobs) == 1):
+        result = evaluate_set(job, plan, scorers, wanted, runs)
+        tqdm.write(describe(result))
+        results.append(result)
+    return results
+
+
+def evaluate_set(
+    job: Job, plan: Plan, scorers: Mapping[str, Scorer], wanted: Sequence[Measure], runs: Path | None
+) -> Result:
+    """Scores all candidates of a set once by every ranker. Raises DataError or ConfigError."""
+    task = load_task(job.options, plan.root, plan.seed)
+    pairs = task.pairs()
+    scores = {name: scorer(pairs) for name, scorer in scorers.items()}
+    result = measure(task, scores, wanted, job.depth, job.depths, plan.seed)
+    if runs is not None:
+        write_runs(result, scores, runs)
+    return result
+
+
+def rankers(model: CrossEncoder, plan: Plan, options: argparse.Namespace) -> dict[str, Scorer]:
+    """The parent's cosine if there is one, the models to compare with, and the model itself last."""
+    found: dict[str, Scorer] = {}
+    if plan.parent is not None:
+        from training.bi_encoder import BiEncoder
+        from training.parent import resolve_parent
+
+        found[PARENT] = BiEncoder(resolve_parent(plan.parent)).cosines
+    others = options.against or []
+    stages = ("bm25", "dense", "run")
+    for name, other in zip(names_of(others, (*stages, PARENT, MODEL)), others, strict=True):
+        found[name] = model_scorer(load_model(other, options), name)
+    return found | {MODEL: model_scorer(model)}
+
+
+def load_model(name: str, options: argparse.Namespace) -> CrossEncoder:
+    """A model with the command line's backend and length. Raises ArtifactError or ConfigError."""
+    return CrossEncoder.load(name, backend=options.backend, max_length=options.max_length)
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raises ConfigError for what cannot be written, before hours of scoring."""
+    if options.json is not None:
+        require_place("--json", options.json)
+    if options.plot is not None:
+        require_place("--plot", options.plot)
+        check_plot(options.plot)
+    if options.runs_out is not None and options.runs_out.exists() and not options.runs_out.is_dir():
+        raise ConfigError(f"--runs-out {options.runs_out}: is no directory; choose another name")
+
+
+def require_manifest(directory: Path) -> Manifest:
+    """The manifest of an artifact. Raises ConfigError if it has none to record figures in."""
     manifest = read_manifest(directory)
     if manifest is None:
         raise ConfigError(f"{directory}: has no reranker.json to record figures in; leave out --record")
-    evaluation = {"weights": source, "max_length": max_length, "sets": results}
+    return manifest
+
+
+def record(directory: Path, results: Sequence[Result], source: str, max_length: int) -> None:
+    """Adds evaluation figures to the manifest of an artifact. Raises ConfigError if it has none."""
+    manifest = require_manifest(directory)
+    evaluation: dict[str, Any] = {
+        "weights": source,
+        "max_length": max_length,
+        "sets": {result.task.name: recorded(result) for result in results},
+        "retrieval": {result.task.name: result.task.retrieval for result in results},
+        "comparisons": {result.task.name: compared_json(result) for result in results},
+    }
     provenance = {**manifest.provenance, "evaluation": evaluation}
     write_manifest(directory, replace(manifest, provenance=provenance), manifest.files)
-
-
-def _selected(recipe: Recipe, names: Sequence[str] | None) -> list[EvaluationSet]:
-    if not recipe.evaluations:
-        raise ConfigError("the recipe has no [[evaluations]]; add a set to measure with")
-    known = {options.name: options for options in recipe.evaluations}
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise ConfigError(f"--only {unknown[0]}: no such evaluation set; the recipe has {', '.join(known)}")
-    return [known[name] for name in names] if names else list(known.values())

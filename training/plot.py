@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-METRIC = "ndcg@10"
+from training.recipe_sections import MAIN_FIGURES
 
 
 def plot_run(losses: Sequence[tuple[int, float]], evaluations: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -36,8 +36,8 @@ def draw_losses(axes: Any, losses: Sequence[tuple[int, float]]) -> None:
 
 
 def draw_metrics(axes: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
-    """The main metric of each evaluation set by step, dashed that of the candidates' own order."""
-    names = [name for name in evaluations[0] if name.endswith(METRIC)]
+    """The main figure of each evaluation set by step, dashed that of the candidates' own order."""
+    names = [name for name in evaluations[0] if name.endswith(MAIN_FIGURES)]
     colours: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: "base_" in name):
         steps = [entry["step"] for entry in evaluations if name in entry]
@@ -46,5 +46,6 @@ def draw_metrics(axes: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
         style = "--" if own in colours and own != name else "o-"
         (line,) = axes.plot(steps, values, style, label=name, color=colours.get(own), markersize=3)
         colours.setdefault(own, line.get_color())
-    axes.set(xlabel="step", ylabel="nDCG@10")
+    shown = [figure for figure in MAIN_FIGURES if any(name.endswith(figure) for name in names)]
+    axes.set(xlabel="step", ylabel=", ".join(shown))
     axes.legend(fontsize="small")

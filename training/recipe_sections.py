@@ -9,6 +9,14 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 HUB_PREFIX = "hub:"
+FIGURES = {
+    "reranking": ("ndcg@10", "mrr@10", "map"),
+    "classification": ("average_precision", "accuracy", "f1", "precision", "recall"),
+    "classes": ("f1_macro", "f1_micro", "f1_weighted"),
+    "correlation": ("spearman", "pearson"),
+}
+"""What evaluation during training gives by kind of set, the main figure first; `classes` where there are several."""
+MAIN_FIGURES = tuple(names[0] for names in FIGURES.values())
 
 
 class Section(BaseModel):
@@ -56,31 +64,15 @@ class Loss(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Dataset(Section):
-    """One training set.
+class Source(Section):
+    """Where rows come from. Paths begin at the recipe's `data_root`; a dataset of the Hub is written hub:owner/name."""
 
-    `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`.
-    "table" is any table whose rows fit the loss as they are. Without `kind` it is what `path` looks like: a directory
-    is BEIR unless `datasets` saved it, a file of JSON lines holds pairs, and everything else is a table, as is what
-    has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such a table holds
-    pairs. Paths begin at the recipe's `data_root`; a dataset of the Hub is written hub:owner/name.
-    """
-
-    name: str = Field(min_length=1)
     path: Path = Path()
-    kind: Literal["beir", "pairs", "table"] | None = None
-    split: str = "train"
-    """Of a table also a slice: train[:1000]."""
-    licence: str | None = None
+    split: str
     limit: int | None = Field(default=None, ge=1)
-    """Most queries (of a table: rows) taken, drawn at random with the recipe's seed."""
-    negatives: Negatives | None = None
-    """In place of the recipe's own `negatives`."""
-    loss: Loss | None = None
-    """In place of the recipe's own `loss`."""
     format: str | None = None
     columns: tuple[str, ...] | dict[str, str] | None = None
-    """Columns in the order that the loss takes them; as a mapping, old names to new ones."""
+    """Columns in the order that they are taken in; as a mapping, old names to new ones."""
     sql: str | None = None
     connection: str | None = None
     """An SQLite file or the URL of a database."""
@@ -89,8 +81,6 @@ class Dataset(Section):
     def _has_a_source(self) -> Self:
         if self.path == Path() and self.connection is None:
             raise ValueError("key 'path' is missing; name a file or directory, or a `connection` to a database")
-        if self.kind == "beir" and self.is_table:
-            raise ValueError("a BEIR directory has no `format`, `columns`, `sql` or `connection`; remove these keys")
         return self
 
     @property
@@ -105,15 +95,59 @@ class Dataset(Section):
         return str(self.path).startswith(HUB_PREFIX)
 
 
-class EvaluationSet(Section):
-    """One BEIR directory to rerank. `pool` names its candidate list; without one BM25's top `depth` are taken."""
+class Dataset(Source):
+    """One training set.
 
-    name: str
-    path: Path
+    `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`.
+    "table" is any table whose rows fit the loss as they are. Without `kind` it is what `path` looks like: a directory
+    is BEIR unless `datasets` saved it, a file of JSON lines holds pairs, and everything else is a table, as is what
+    has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such a table holds
+    pairs. `split` may be a slice of a table: train[:1000]. `limit` is the most queries (of a table: rows) taken,
+    drawn at random with the recipe's seed.
+    """
+
+    name: str = Field(min_length=1)
+    kind: Literal["beir", "pairs", "table"] | None = None
+    split: str = "train"
+    licence: str | None = None
+    negatives: Negatives | None = None
+    """In place of the recipe's own `negatives`."""
+    loss: Loss | None = None
+    """In place of the recipe's own `loss`."""
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.kind == "beir" and self.is_table:
+            raise ValueError("a BEIR directory has no `format`, `columns`, `sql` or `connection`; remove these keys")
+        return self
+
+
+class EvaluationSet(Source):
+    """What a model is measured on.
+
+    `kind` "reranking" is a BEIR directory whose candidates are reranked: the best `depth` of the `first_stage`
+    ("bm25", "dense:MODEL" or a run file), or those of the file `pool` in the order of the first stage. It may also be
+    a table of lists, with the columns query, positive and negative (or documents), or query, a list of documents and
+    a list of grades. "classification" and "correlation" are tables of two texts and a class or a score. Tables are
+    measured during training only. `limit` is the most queries (of a table: rows), drawn with the recipe's seed.
+    """
+
+    name: str = Field(min_length=1)
+    kind: Literal["reranking", "classification", "correlation"] = "reranking"
     split: str = "test"
+    first_stage: str = "bm25"
     pool: Path | None = None
     depth: int = Field(default=100, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    """Most queries evaluated, drawn at random with the recipe's seed."""
     during: bool = False
     """Whether training measures it too, every `evaluate_every` steps."""
+
+    @model_validator(mode="after")
+    def _is_measured_somewhere(self) -> Self:
+        if (self.kind != "reranking" or self.is_table) and not self.during:
+            raise ValueError("tables and other kinds than reranking are measured by training only; add during = true")
+        return self
+
+    def figures(self, num_labels: int) -> tuple[str, ...]:
+        """What is measured, the main figure first, as it is logged: the set's name, an underscore, the metric."""
+        metrics = FIGURES["classes" if self.kind == "classification" and num_labels > 1 else self.kind]
+        return tuple(f"{self.name}_{metric}" for metric in metrics)

@@ -10,7 +10,8 @@ import torch
 
 from app.errors import ConfigError
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
-from training.recipe import Recipe, did_you_mean
+from training.recipe import Recipe
+from training.recipe_files import did_you_mean
 
 OWN_KEYS = {
     "output_dir": "output",
@@ -86,6 +87,7 @@ def _values(recipe: Recipe, work: Path) -> dict[str, Any]:
     if recipe.watched:
         values |= {"eval_strategy": "steps", "eval_steps": every}
     if recipe.keep_best:
+        metric = PRIMARY_METRIC if recipe.best_metric is None else f"eval_{recipe.best_metric}"
         # The best model is kept as a checkpoint, so that each evaluation needs one; `Checkpoints` saves the others.
-        values |= {"save_steps": every, "load_best_model_at_end": True, "metric_for_best_model": PRIMARY_METRIC}
+        values |= {"save_steps": every, "load_best_model_at_end": True, "metric_for_best_model": metric}
     return values | recipe.arguments

@@ -9,6 +9,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from training.recipe_sections import MAIN_FIGURES
 from training.util.distributed import get_world_size
 
 
@@ -59,10 +60,15 @@ class Progress(TrainerCallback):
         if "loss" in logs:
             self.bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
         figures = {key.removeprefix("eval_"): value for key, value in logs.items() if key.startswith("eval_")}
-        if shown := [f"{key} {value:.4f}" for key, value in figures.items() if "@" in key and "base_" not in key]:
+        if shown := [f"{key} {value:.4f}" for key, value in figures.items() if _is_told(key)]:
             self.bar.write(f"step {state.global_step}: {', '.join(shown)}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The bar stays as it is."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _is_told(figure: str) -> bool:
+    """Whether a figure of an evaluation is shown beside the bar; the rest is in the log and the manifest."""
+    return "base_" not in figure and ("@" in figure or figure.endswith(MAIN_FIGURES))

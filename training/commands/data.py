@@ -21,6 +21,7 @@ from training.data.tables import load_table
 from training.errors import DataError
 from training.examples import draw, mined_examples
 from training.recipe import Dataset, Loss, Negatives, Recipe
+from training.recipe_sections import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def load_parts(recipe: Recipe) -> list[Part]:
     return parts
 
 
-def read_table(dataset: Dataset, root: Path) -> datasets.Dataset:
+def read_table(dataset: Source, root: Path) -> datasets.Dataset:
     """The rows of a table as the recipe asks for them."""
     connection = dataset.connection
     if connection is not None and "://" not in connection:

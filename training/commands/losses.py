@@ -12,7 +12,8 @@ from torch import nn
 from app.errors import ConfigError
 from training.cross_encoder import losses
 from training.cross_encoder.losses.base import CrossEncoderLoss
-from training.recipe import Loss, did_you_mean
+from training.recipe import Loss
+from training.recipe_files import did_you_mean
 
 LossFactory = Callable[[Any], nn.Module]
 SCHEMES = {name for name in losses.__all__ if name.endswith("Scheme") and name != "BaseWeightingScheme"}

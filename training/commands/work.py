@@ -15,6 +15,7 @@ from training.commands.data import Part, sample_pairs
 from training.commands.secrets import without_secrets
 from training.cross_encoder.checkpoints import last_complete
 from training.recipe import Recipe
+from training.whole_file import write_whole
 
 NOT_DECISIVE = {"output", "data_root", "checkpoint_every", "max_steps", "report_to"}
 """Keys that may differ when a run goes on: they change no step, or only how many there are."""
@@ -98,10 +99,3 @@ def decisive(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]
     if recipe.watched and recipe.evaluate_every is None:
         keys["evaluate_every"] = recipe.checkpoint_every
     return {"recipe": keys, "data": {part.name: part.sha256 for part in parts}}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is there in full or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.errors import ConfigError
 from training.commands.arguments import training_arguments
@@ -12,7 +14,7 @@ from training.commands.losses import loss_factory
 from training.commands.report import resolved
 from training.commands.sources import kind_of
 from training.commands.work import decisive
-from training.recipe import load_recipe
+from training.recipe import Recipe, load_recipe
 
 DEFAULT = Path(__file__).parents[3] / "training" / "recipes" / "default.toml"
 EVALUATION_ONLY = {"cacm", "checkthat20", "cisi", "covidqa", "cranfield", "noveleval", "pubmedqa", "semeval_cqa_a"}
@@ -50,6 +52,42 @@ def test_keys_that_contradict_each_other_are_refused(recipe_file: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=message):
             load_recipe(recipe_file, overrides)
+
+
+WATCHED = [
+    {"name": "facts", "path": "facts", "during": True},
+    {"name": "sts", "path": "sts.csv", "kind": "correlation", "during": True},
+]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"evaluations": [WATCHED[0], WATCHED[0]]}, r"two \[\[evaluations\]\] have the name 'facts'"),
+        ({"evaluations": WATCHED, "num_labels": 3}, "'facts': reranking needs a model with one output"),
+        ({"evaluations": WATCHED, "keep_best": True}, "several kinds: .* for example facts_ndcg@10, sts_spearman"),
+        ({"evaluations": WATCHED, "best_metric": "sts_pearson"}, "'best_metric' goes with keep_best = true"),
+        (
+            {"evaluations": WATCHED, "keep_best": True, "best_metric": "sts_map"},
+            "'sts_map' is not measured; it must be one of facts_ndcg@10, facts_mrr@10, facts_map, sts_spearman",
+        ),
+        ({"evaluations": [{**WATCHED[1], "during": False}]}, "measured by training only; add during = true"),
+        ({"evaluations": [{**WATCHED[0], "columns": ["a"], "during": False}]}, "by training only; add during = true"),
+        ({"evaluations": [{"name": "facts"}]}, "'path' is missing"),
+    ],
+)
+def test_evaluations_that_do_not_fit_are_refused(recipe_file: Path, keys: dict[str, Any], message: str) -> None:
+    data = load_recipe(recipe_file).model_dump(exclude_unset=True)
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate({**data, **keys})
+
+
+def test_the_figure_that_chooses_the_best_model_is_a_key(recipe_file: Path, tmp_path: Path) -> None:
+    data = {**load_recipe(recipe_file).model_dump(exclude_unset=True), "evaluations": WATCHED, "keep_best": True}
+    recipe = Recipe.model_validate({**data, "best_metric": "sts_pearson"})
+    assert training_arguments(recipe, tmp_path).metric_for_best_model == "eval_sts_pearson"
+    alone = Recipe.model_validate({**data, "evaluations": WATCHED[:1]})
+    assert training_arguments(alone, tmp_path).metric_for_best_model == "eval_sequential_score"
 
 
 def test_overrides_replace_nested_values_and_list_entries(recipe_file: Path) -> None:

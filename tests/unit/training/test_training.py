@@ -200,6 +200,89 @@ def test_the_best_model_of_the_evaluations_is_kept(recipe: Recipe, tmp_path: Pat
     assert list((tmp_path / "model.work" / "runs").rglob("events.*"))
 
 
+def test_pairs_and_lists_are_evaluated_during_training(recipe: Recipe, tmp_path: Path) -> None:
+    """Sets of other kinds than BEIR directories, the best model chosen by the figure of one of them."""
+    pairs = [{"a": query, "b": answer, "label": i % 2, "score": i / 8} for i, (query, answer) in enumerate(FACTS)]
+    write_lines(tmp_path / "pairs.jsonl", list(pairs))
+    write_lines(tmp_path / "lists.jsonl", [{**row, "labels": [2, 1, 0]} for row in LISTS])
+    samples = [{"query": row["query"], "positive": row["docs"][0], "negative": row["docs"][1:]} for row in LISTS]
+    write_lines(tmp_path / "samples.jsonl", list(samples))
+    pairs_file = {"path": tmp_path / "pairs.jsonl", "during": True}
+    watched = [
+        {"name": "facts", "path": "facts", "split": "train", "during": True},
+        {"name": "same", "kind": "classification", "columns": ["a", "b", "label"], **pairs_file, "limit": 6},
+        {"name": "sts", "kind": "correlation", "columns": ["a", "b", "score"], **pairs_file},
+        {"name": "lists", "path": tmp_path / "lists.jsonl", "during": True},
+        {"name": "samples", "path": tmp_path / "samples.jsonl", "during": True},
+    ]
+    choice = {"evaluate_every": 2, "keep_best": True, "best_metric": "sts_pearson", "max_steps": 4}
+    output = train(changed(recipe, evaluations=watched, **choice))
+    manifest = read_manifest(output)
+    assert manifest is not None
+    story = manifest.provenance["training"]
+    wanted = ("facts_ndcg@10", "same_average_precision", "sts_spearman", "lists_ndcg@10", "samples_map")
+    assert all(set(wanted) <= set(entry) for entry in story["evaluations"])
+    assert all(0 < entry["lists_ndcg@10"] <= 1 for entry in story["evaluations"])
+    pearson = {entry["step"]: entry["sts_pearson"] for entry in story["evaluations"]}
+    assert pearson[story["kept_step"]] == max(pearson.values())
+    assert (output / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "sts_spearman" in (output / "README.md").read_text()
+
+
+def test_classes_are_evaluated_during_training(recipe: Recipe, tmp_path: Path) -> None:
+    rows = [{"a": query, "b": answer, "label": i % 3} for i, (query, answer) in enumerate(FACTS)]
+    write_lines(tmp_path / "nli.jsonl", list(rows))
+    sets = [{"name": "nli", "path": tmp_path / "nli.jsonl", "kind": "table"}]
+    watched = [{"name": "nli", "path": tmp_path / "nli.jsonl", "kind": "classification", "during": True}]
+    output = train(changed(recipe, datasets=sets, evaluations=watched, num_labels=3, max_steps=2, evaluate_every=1))
+    manifest = read_manifest(output)
+    assert manifest is not None
+    assert [set(entry) for entry in manifest.provenance["training"]["evaluations"]] == 2 * [
+        {"step", "sequential_score", "nli_f1_macro", "nli_f1_micro", "nli_f1_weighted"}
+    ]
+
+
+PAIR = {"a": "what", "b": "x", "label": 0}
+LIST = {"a": "what", "b": ["x", "y"], "label": [0, 0]}
+SAMPLE = {"query": "what", "positive": "x", "negative": ["y"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "message"),
+    [
+        (
+            "classification",
+            [PAIR, {**PAIR, "label": 2}],
+            r"row 1: column 'label' is 2, but classes are numbered 0",
+        ),
+        ("classification", [PAIR, {**PAIR, "label": 0.5}], r"row 1: column 'label' is 0.5, but classes"),
+        ("classification", [PAIR, {**PAIR, "b": None}], r"row 1: column 'b' holds no text"),
+        ("correlation", [PAIR, {**PAIR, "label": None}], r"row 1: column 'label' is None, but a score is a number"),
+        ("correlation", [PAIR, PAIR], r"a correlation needs different scores"),
+        (
+            "correlation",
+            [{"a": "what", "b": "x", "gold": 1}],
+            r"has the columns a, b, gold, but two texts and a",
+        ),
+        ("reranking", [LIST, {**LIST, "label": [1]}], r"row 1: columns 'b' and 'label' must be lists of one length"),
+        ("reranking", [LIST, {**LIST, "b": ["x", None]}], r"row 1: a document or its label is empty"),
+        ("reranking", [LIST, {**LIST, "a": None}], r"row 1: column 'a' holds no text"),
+        ("reranking", [LIST, LIST], r"no list has a label above 0; correct column 'label'"),
+        ("reranking", [{"a": "what", "b": "x"}], r"has the columns a, b, but lists need query, positive and negative"),
+        ("reranking", [SAMPLE, {**SAMPLE, "positive": None}], r"sample 1: a 'positive' key is required"),
+    ],
+)
+def test_tables_that_cannot_be_evaluated_are_refused(
+    recipe: Recipe, tmp_path: Path, kind: str, rows: list[dict[str, Any]], message: str
+) -> None:
+    """With set, row, column and remedy, before the first step."""
+    write_lines(tmp_path / "rows.jsonl", rows)
+    watched = [{"name": "mine", "path": tmp_path / "rows.jsonl", "kind": kind, "during": True}]
+    with pytest.raises(DataError, match=rf"evaluation 'mine'.*{message}"):
+        train(changed(recipe, evaluations=watched))
+    assert not recipe.output.exists()
+
+
 def test_max_steps_shortens_a_run_and_never_lengthens_it(recipe: Recipe) -> None:
     class Loaded:
         args = training_arguments(recipe, recipe.output)
