@@ -1,4 +1,4 @@
-"""From a PyTorch classifier to an ONNX graph with fused transformer operators."""
+"""From a PyTorch classifier to a plain ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from app.model.artifact import Artifact
 
 OPSET = 17
-FUSABLE = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
-"""Model types whose attention ONNX Runtime's optimiser recognises; others keep the plain graph."""
+"""The first with LayerNormalization as one operator; older ONNX Runtimes and OpenVINO know it, too."""
 
 
 class _Logits(torch.nn.Module):
@@ -28,9 +27,9 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def export_graph(artifact: Artifact, target: Path) -> None:
-    """Writes a float32 graph with inputs as the model takes them, dynamic rows and tokens, and output `logits`."""
-    # Eager attention leaves the plain pattern that the fusion looks for; the fused operator replaces it.
+def write_graph(artifact: Artifact, target: Path) -> None:
+    """Writes a float32 graph of standard operators with the model's inputs, dynamic rows and tokens, and `logits`."""
+    # Eager attention leaves the plain pattern that optimisers look for; they replace it by operators of their own.
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True, attn_implementation="eager"
     )
@@ -50,23 +49,3 @@ def export_graph(artifact: Artifact, target: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
-    if artifact.config.get("model_type") in FUSABLE:
-        _fuse(target, artifact.config)
-
-
-def _fuse(path: Path, config: dict[str, Any]) -> None:
-    from onnxruntime.transformers.fusion_options import FusionOptions
-    from onnxruntime.transformers.optimizer import optimize_model
-
-    options = FusionOptions("bert")
-    options.enable_embed_layer_norm = False  # its operator hides the table from quantisation
-    options.use_multi_head_attention = True  # unlike Attention it leaves the projections visible as MatMul
-    graph = optimize_model(
-        str(path),
-        model_type="bert",
-        num_heads=config["num_attention_heads"],
-        hidden_size=config["hidden_size"],
-        optimization_options=options,
-        opt_level=0,
-    )
-    graph.save_model_to_file(str(path))
