@@ -17,7 +17,7 @@ COPY pyproject.toml .constraints.txt ./
 RUN mkdir app training && touch README.md LICENSE NOTICE app/__init__.py training/__init__.py
 
 FROM builder AS cpu-builder
-# `--build-arg EXTRAS=cpu,openvino` adds a runtime to the image.
+# `--build-arg EXTRAS=cpu,torch` adds a runtime to the image.
 ARG EXTRAS=cpu
 RUN --mount=type=cache,target=/root/.cache/pip pip install ".[${EXTRAS}]"
 COPY . .

@@ -38,10 +38,33 @@ class Settings(BaseModel):
         description="Model to serve: 'default' (embedded), a directory or a Hub id, optionally as NAME=MODEL. "
         "Repeat for several; the first answers requests that name none.",
     )
-    backend: Literal["onnx", "openvino", "torch"] = Field("onnx", description="Runtime that executes the model.")
+    backend: Literal["auto", "onnx", "openvino", "torch"] = Field(
+        "auto",
+        description="Runtime that executes the model; auto: on a CPU the fastest of those installed, measured at the "
+        "first start.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    precision: Literal["fp32", "fp16", "bf16"] = Field(
-        "fp32", description="Arithmetic of the torch and openvino backends; ONNX graphs carry their own."
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+        "fp32",
+        description="Arithmetic of the torch and openvino backends; ONNX graphs carry their own. With backend auto "
+        "the least precise form that may replace the model's default one.",
+    )
+    parity_policy: Literal["warn", "refuse", "ignore"] = Field(
+        "warn", description="What to do with an exported graph that its manifest shows to be unfaithful."
+    )
+    parity_max_difference: float = Field(
+        0.0,
+        ge=0,
+        description="Largest score difference from the reference that a graph may have; 0: any.",
+    )
+    parity_min_tau: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Lowest Kendall tau with the reference that a graph may have; 0: any.",
+    )
+    cache_dir: str = Field(
+        "", description="Directory that keeps what was measured for the next start; empty: the user's cache directory."
     )
     graph: str = Field("", description="ONNX file inside the model to load; empty: the usual names are tried.")
     providers: Names = Field(
@@ -60,7 +83,7 @@ class Settings(BaseModel):
     hub_token: str = Field("", repr=False, description="Access token for private Hub models; empty: the saved login.")
     hub_local_files_only: bool = Field(False, description="Never contact the Hub; use directories and its cache.")
     max_batch_tokens: int = Field(
-        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: 512 on CPU (fits the cache), 16384 on GPU."
+        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: measured on CPU, 16384 on GPU."
     )
     max_batch_rows: int = Field(256, ge=1, description="Most rows of a batch [rows].")
     min_batch_fill: float = Field(
@@ -79,6 +102,9 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(32 << 20, ge=1, description="Largest request body [bytes]; larger gets 413.")
     max_request_timeout_ms: int = Field(
         60_000, ge=1, description="Time limit of a request, and the most that X-Request-Timeout-Ms can ask for [ms]."
+    )
+    score_cache_mb: int = Field(
+        0, ge=0, description="Memory for the scores of inputs that come again, all models together [MB]; 0: none."
     )
     tokenizer_threads: int = Field(0, ge=0, description="Threads for tokenising; 0 follows the CPU quota.")
     api_key: Names = Field(

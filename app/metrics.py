@@ -10,6 +10,7 @@ ENDPOINTS = ("rerank", "score", "classify")
 OUTCOMES = ("ok", "client_error", "refused", "timeout", "disconnected", "server_error")
 STAGES = ("tokenize", "queue", "inference", "total")
 REFUSALS = ("overloaded", "deadline_unreachable", "unavailable")
+LOOKUPS = ("hit", "miss")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -59,6 +60,13 @@ class Metrics:
         self.padding = Counter(
             "reranker_padding_tokens", "Padding computed along: the waste.", ["model"], registry=registry
         )
+        self.cache_lookups = Counter(
+            "reranker_score_cache_lookups",
+            "Items looked up in the score cache.",
+            ["model", "result"],
+            registry=registry,
+        )
+        self.cache_bytes = Gauge("reranker_score_cache_bytes", "Memory of the score cache.", registry=registry)
         self.ready = Gauge("reranker_ready", "1 while the service accepts work.", registry=registry)
         self.model_info = Gauge(
             "reranker_model_info",
@@ -81,6 +89,11 @@ class Metrics:
         self.tokens.labels(model).inc(tokens)
         self.padding.labels(model).inc(padded_tokens - tokens)
 
+    def count_lookups(self, model: str, hits: int, misses: int) -> None:
+        """Records what a request found in the score cache."""
+        self.cache_lookups.labels(model, "hit").inc(hits)
+        self.cache_lookups.labels(model, "miss").inc(misses)
+
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)
@@ -96,5 +109,7 @@ class Metrics:
         for model in models:
             for series in (self.queue_requests, self.queue_tokens, self.batch_rows, self.batch_tokens):
                 series.labels(model)
+            for result in LOOKUPS:
+                self.cache_lookups.labels(model, result)
             for other in (self.batch_seconds, self.tokens, self.padding):
                 other.labels(model)

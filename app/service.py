@@ -14,6 +14,7 @@ from app.batching.batcher import MicroBatcher, Scored
 from app.errors import DeadlineExceeded, InputTooLong, PayloadTooLarge, ValidationError
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, EncodeOptions, FloatArray
+from app.score_cache import ModelScores
 
 SLICE, SLICE_CHARACTERS = 64, 100_000
 """Texts and characters tokenised per turn of a worker thread: a long request does not hold up a short one."""
@@ -67,6 +68,7 @@ class ScoringService:
     encoders: ThreadPoolExecutor
     max_documents: int
     max_text_characters: int
+    cache: ModelScores | None = None
     _encoding_requests: int = 0
     _encoding_tokens: int = 0
 
@@ -142,13 +144,16 @@ class ScoringService:
         try:
             async with asyncio.timeout(options.remaining_s):
                 rows, tokenize_s = await self._encode(slices, items, characters, options)
-                submission = self.batcher.submit(rows, options.remaining_s)
+                known = self.cache.look_up(rows) if self.cache is not None else None
+                submission = self.batcher.submit(rows if known is None else known.missing, options.remaining_s)
                 scored = await asyncio.wrap_future(submission.future)
         except TimeoutError:
             raise _deadline_exceeded(options) from None
         finally:
             if submission is not None:
                 self.batcher.cancel(submission)
+        if known is not None:
+            scored = replace(scored, logits=known.complete(scored.logits))
         usage = Usage(items, sum(map(len, rows)), tokenize_s, scored.queue_s, scored.inference_s)
         return scored, usage
 

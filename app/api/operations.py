@@ -46,7 +46,7 @@ async def info(request: Request) -> dict[str, Any]:
         "max_pending_tokens": settings.max_pending_tokens,
         "max_request_timeout_ms": settings.max_request_timeout_ms,
     }
-    models = [_describe(service, settings) for service in registry.services.values()]
+    models = [_describe(service) for service in registry.services.values()]
     return {"name": "crossrank", "version": version("crossrank"), "models": models, "limits": limits}
 
 
@@ -72,14 +72,14 @@ def _loaded(request: Request) -> Registry:
     return registry
 
 
-def _describe(service: ScoringService, settings: Settings) -> dict[str, Any]:
+def _describe(service: ScoringService) -> dict[str, Any]:
     model, budget = service.model, service.batcher.budget
     return {
         "id": service.name,
         "labels": list(model.artifact.labels),
         "max_length": model.max_length,
         "activation": model.artifact.activation,
-        "backend": settings.backend,
+        "backend": model.backend.name,
         "device": model.backend.device,
         "weights": model.backend.source,
         "max_batch_tokens": budget.max_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ class Artifact:
             path.relative_to(self.directory).as_posix() for path in self.directory.rglob("*") if path.is_file()
         )
 
+    def digest(self) -> str:
+        """Changes with any file: by its digest in the manifest, or by its size and time where that lists none."""
+        known = self.manifest.files if self.manifest is not None else {}
+        states = [
+            known[name]["sha256"] if name in known else f"{name}:{_state(self.directory / name)}"
+            for name in self.files()
+        ]
+        return hashlib.blake2b("\n".join(states).encode(), digest_size=12).hexdigest()
+
     def require(self, name: str) -> Path:
         """Path of a file inside the artifact, digest checked. Raises ArtifactError if missing or different."""
         path = self.directory / name
@@ -58,6 +68,11 @@ class Artifact:
         if self.manifest is not None:
             verify(self.directory, self.manifest, [name])
         return path
+
+
+def _state(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def read_artifact(directory: Path) -> Artifact:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+ARITHMETIC = re.compile(r"amx_\w+|avx\w*|fma|asimd\w*|bf16|i8mm|sve\w*")
+"""Features that decide how fast a model runs: vector width, int8 and bf16 instructions."""
 
 
 def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -47,3 +52,18 @@ def _quota(directory: Path) -> float | None:
         return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):
         return None
+
+
+def cpu_model(cpuinfo: Path = CPUINFO) -> str:
+    """The CPU's name and arithmetic features: two machines of one text run a model equally fast per core.
+
+    Virtual machines hide the name but not the features, hence both.
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    words = fields.get("flags", fields.get("Features", "")).split()
+    return " ".join([name, *sorted({word for word in words if ARITHMETIC.fullmatch(word)})])

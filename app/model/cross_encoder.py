@@ -45,16 +45,29 @@ class CrossEncoder:
         """
         options, hub = options or BackendOptions(), hub or HubOptions()
         runtime = backend_class(backend)
-        directory = resolve(str(model), hub, lambda names: runtime.select_weights(names, options))
-        artifact = read_artifact(directory)
+        artifact = read_artifact(resolve(str(model), hub, lambda names: runtime.select_weights(names, options)))
+        return cls.of(artifact, runtime(artifact, options), max_length, truncation, side)
+
+    @classmethod
+    def of(
+        cls,
+        artifact: Artifact,
+        backend: Backend,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        side: Side | None = None,
+    ) -> CrossEncoder:
+        """`artifact` on a backend that has loaded it, once a first forward has shown that the two fit together.
+
+        Raises ArtifactError or ConfigError; the limits are those of `load`.
+        """
         tokenizer = PairTokenizer(artifact.tokenizer_file, pad_id=artifact.pad_id, segments=artifact.segments)
         limit = artifact.max_length if max_length is None else min(artifact.max_length, max_length)
         if limit <= tokenizer.pair_overhead:
             raise ConfigError(
                 f"max_length {limit} leaves no room for text beside {tokenizer.pair_overhead} special tokens"
             )
-        encoding = EncodeOptions(limit, truncation, side or artifact.truncation_side)
-        loaded = cls(artifact, tokenizer, runtime(artifact, options), encoding)
+        loaded = cls(artifact, tokenizer, backend, EncodeOptions(limit, truncation, side or artifact.truncation_side))
         loaded._probe()
         return loaded
 

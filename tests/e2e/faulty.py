@@ -36,4 +36,4 @@ class FaultyBackend(OnnxBackend):
 
 if __name__ == "__main__":
     BACKENDS["onnx"] = "tests.e2e.faulty:FaultyBackend"
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(["--backend", "onnx", *sys.argv[1:]]))

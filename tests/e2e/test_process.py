@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.model.cross_encoder import CrossEncoder
+from app.model.manifest import Manifest, write_manifest
 from tests.e2e.server import ROOT, Server, command, serving
 
 FAULTY = [sys.executable, "-m", "tests.e2e.faulty", "--port", "0"]
@@ -224,3 +227,58 @@ def wait_until(condition: Callable[[], bool], timeout: float = 15) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.01)
+
+
+def test_a_second_start_remembers_what_the_first_measured(reranker_dir: Path, tmp_path: Path) -> None:
+    """Both say what they serve with; the second measures nothing, and answers the same."""
+    arguments = ["--model", str(reranker_dir), "--cache-dir", str(tmp_path)]
+    answers, seen = [], []
+    for _ in range(2):
+        with serving(*arguments) as server:
+            answers.append(server.rerank(["paris is a city", "rome"]).json()["results"])
+            (model,) = server.get("/info").json()["models"]
+            seen.append((model["backend"], model["max_batch_tokens"]))
+            messages = [line["message"] for line in server.lines]
+            assert ("measured" in messages, "measured earlier" in messages) == (len(seen) == 1, len(seen) == 2)
+    assert answers[0] == answers[1]
+    assert seen[0] == seen[1]
+    assert len(list((tmp_path / "tuning").iterdir())) == 1
+
+
+def test_without_a_place_for_the_cache_the_service_starts_all_the_same(reranker_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with serving("--model", str(reranker_dir), "--cache-dir", str(tmp_path / "file")) as server:
+        assert server.rerank(["rome"]).status_code == 200
+        assert any("not writable" in str(line["message"]) for line in server.lines)
+
+
+def test_a_graph_that_its_manifest_calls_unfaithful_is_refused_if_so_configured(
+    reranker_dir: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(reranker_dir, tmp_path / "model"))
+    write_manifest(model, Manifest(graphs={"onnx/model.onnx": {"within_thresholds": False}}), ["onnx/model.onnx"])
+    result = subprocess.run(
+        command("--model", str(model), "--parity-policy", "refuse"),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert "missed the parity thresholds of its export" in result.stderr
+
+
+def test_the_default_model_stays_small(tmp_path: Path) -> None:
+    """After requests of full batches and at a later start: under 400 MB, without the runtime that does not serve."""
+    arguments = ["--cache-dir", str(tmp_path)]
+    with serving(*arguments) as server:
+        assert server.rerank(["the quick brown fox " * 40] * 64).status_code == 200
+    with serving(*arguments) as server:
+        assert server.rerank(["the quick brown fox " * 40] * 64).status_code == 200
+        process = psutil.Process(server.process.pid)
+        assert process.memory_info().rss < 400e6
+        (model,) = server.get("/info").json()["models"]
+        mapped = {"onnx": "onnxruntime", "openvino": "openvino"}
+        libraries = [region.path for region in process.memory_maps()]
+        for backend, library in mapped.items():
+            assert any(library in path for path in libraries) is (backend == model["backend"])

@@ -10,7 +10,7 @@ from app.errors import ConfigError
 from app.model.artifact import Artifact
 from app.model.types import Batch, FloatArray
 
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class BackendOptions:
 class Backend(Protocol):
     """What the rest of the system asks of a runtime: to be described, and to turn a padded batch into logits."""
 
+    name: str
+    """As registered in `BACKENDS`."""
     device: str
     source: str
     """The weights that were loaded, relative to the artifact."""

@@ -21,6 +21,14 @@ ONNX_GRAPHS = (
 )
 """Graphs in order of preference when none is named: full precision first, quantised where it is all there is."""
 
+OPENVINO_GRAPHS = (
+    "openvino/openvino_model.xml",
+    "openvino_model.xml",
+    *ONNX_GRAPHS,
+    "openvino/openvino_model_qint8_quantized.xml",
+)
+"""The same for OpenVINO, which reads its own format as well."""
+
 
 def choose_graph(names: Sequence[str], preferred: Sequence[str], wanted: str = "") -> str:
     """The graph to load: `wanted`, else the first preferred one, else the only `.onnx` there is, else empty."""

@@ -25,6 +25,8 @@ INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 class OnnxBackend:
     """Runs an exported graph; feeds exactly the inputs that the graph declares."""
 
+    name = "onnx"
+
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
         self.source = find_graph(artifact, ONNX_GRAPHS, options.graph)
         path = artifact.directory / self.source

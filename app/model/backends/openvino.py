@@ -12,12 +12,11 @@ from app.errors import ArtifactError, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
 from app.model.backends.failures import translated
-from app.model.backends.graphs import ONNX_GRAPHS, choose_graph, find_graph, graph_files
+from app.model.backends.graphs import OPENVINO_GRAPHS, choose_graph, find_graph, graph_files
 from app.model.cpus import available_cpus
 from app.model.messages import first_line
 from app.model.types import Batch, FloatArray
 
-GRAPHS = ("openvino/openvino_model.xml", "openvino_model.xml", *ONNX_GRAPHS)
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -25,11 +24,13 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 class OpenVinoBackend:
     """Runs an exported graph; feeds exactly the inputs that the graph declares."""
 
+    name = "openvino"
+
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
         core = ov.Core()
         settings = _settings(options, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.device = "cpu"
-        self.source = find_graph(artifact, GRAPHS, options.graph)
+        self.source = find_graph(artifact, OPENVINO_GRAPHS, options.graph)
         path = artifact.directory / self.source
         try:
             self._model = core.compile_model(core.read_model(path), "CPU", settings)
@@ -47,7 +48,7 @@ class OpenVinoBackend:
     @classmethod
     def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
         """The preferred graph among `names` with its weights."""
-        return graph_files(names, choose_graph(names, GRAPHS, options.graph))
+        return graph_files(names, choose_graph(names, OPENVINO_GRAPHS, options.graph))
 
     def forward(self, batch: Batch) -> FloatArray:
         """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""

@@ -28,7 +28,11 @@ WEIGHTS = (
 class TorchBackend:
     """Runs the model's own weights; the reference that exported graphs are compared with."""
 
+    name = "torch"
+
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
+        if options.precision not in DTYPES:
+            raise ConfigError(f"the torch backend computes in {', '.join(DTYPES)}, not in {options.precision}")
         device = _device(options.device)
         self.device = str(device)
         weights = self.select_weights([path.name for path in artifact.directory.iterdir()], options)

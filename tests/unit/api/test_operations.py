@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from app import logs
 from app.metrics import ENDPOINTS, OUTCOMES, REFUSALS, STAGES
-from tests.unit.api.conftest import start, wait_ready
+from tests.unit.api.conftest import application, start, wait_ready
 
 GOOD = {"query": "capital of france", "documents": ["paris", "rome"]}
 
@@ -50,7 +50,8 @@ def test_info_tells_what_is_served(client: TestClient) -> None:
     assert [model["id"] for model in info["models"]] == ["rr", "nli", "tags"]
     nli = info["models"][1]
     assert nli["labels"] == ["contradiction", "entailment", "neutral"]
-    assert (nli["max_length"], nli["backend"], nli["device"]) == (512, "onnx", "cpu")
+    chosen = application(client).state.registry.find("nli").model.backend.name
+    assert (nli["max_length"], nli["backend"], nli["device"]) == (512, chosen, "cpu")
     assert nli["weights"] == "onnx/model.onnx"
     assert info["limits"]["max_documents"] == 200
 
@@ -127,7 +128,8 @@ class TestMetrics:
         assert series(client)[key] == before + 1
 
     def test_the_models_are_described(self, client: TestClient) -> None:
-        labels = (("backend", "onnx"), ("device", "cpu"), ("model", "rr"), ("source", "onnx/model.onnx"))
+        chosen = application(client).state.registry.find("rr").model.backend.name
+        labels = (("backend", chosen), ("device", "cpu"), ("model", "rr"), ("source", "onnx/model.onnx"))
         assert series(client)[("reranker_model_info", labels)] == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.model.cpus import available_cpus
+from app.model.cpus import available_cpus, cpu_model
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -79,3 +79,19 @@ def test_the_lowest_of_nested_quotas_wins(tmp_path: Path, membership: Path) -> N
 def test_without_cgroups_affinity_decides(tmp_path: Path) -> None:
     """Not every system has them."""
     assert available_cpus(tmp_path / "none", tmp_path / "none") == ALL
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model name\t: Fast 9000\nflags\t\t: fpu avx2 amx_int8 sse\n", "Fast 9000 amx_int8 avx2"),
+        ("Features : fp asimd i8mm bf16\n", "asimd bf16 i8mm"),
+        (None, ""),
+    ],
+)
+def test_a_cpu_is_known_by_its_name_and_arithmetic(tmp_path: Path, text: str | None, expected: str) -> None:
+    """Where no name is given, the platform's; where there is no file at all, that alone."""
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert cpu_model(tmp_path / "cpuinfo").endswith(expected)
+    assert cpu_model(tmp_path / "cpuinfo")

@@ -1,0 +1,176 @@
+"""Loads a model in the form that is fastest on this machine: measured at the first start, remembered for the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from app.errors import StartupError
+from app.model.artifact import Artifact, read_artifact
+from app.model.backends import Backend, BackendOptions, Precision, backend_class
+from app.model.bucketing import Budget
+from app.model.candidates import LOSS, Candidate, candidates, precision_of
+from app.model.contest import ENOUGH, hold, sample_rows
+from app.model.cpus import available_cpus, cpu_model
+from app.model.cross_encoder import CrossEncoder
+from app.model.hub import HubOptions, resolve
+from app.model.measuring import Run, compare, smallest_near_best
+from app.model.messages import first_line
+from app.model.parity import ParityPolicy, enforce, manifest_graphs
+from app.model.placement import fixed_backend, installed_runtimes, readable, runtime_versions, select_weights
+from app.model.tuning_cache import TuningCache
+from app.model.types import Encoded
+
+log = logging.getLogger(__name__)
+
+CONTEST_S, BUDGET_S = 1.2, 0.8
+"""Most time for measuring candidates and batch budgets: 2 s in all, beside the loading of the candidates."""
+BUDGETS = (256, 512, 1024, 2048)
+"""Batch budgets to choose from on a CPU [tokens]: what fits its caches."""
+STARTS = 3
+"""Starts at which a measurement that the limit cut short is tried again: the machine may have been busy."""
+DEFAULT_BUDGET = 512
+"""Where the limit left time for a single measurement."""
+ROW_TOKENS = 64
+"""Length at which budgets are compared: a passage with its query, and a divisor of every budget."""
+
+Wrap = Callable[[Artifact, Backend], CrossEncoder]
+"""`CrossEncoder.of` with the limits that the user set."""
+
+
+class Tuned(NamedTuple):
+    """A loaded model, and the batch budget that suits it and the machine; None where that was not measured."""
+
+    model: CrossEncoder
+    max_batch_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuner:
+    """How models are loaded. `max_rows` bounds measured batches; 0 leaves the batch budget alone."""
+
+    options: BackendOptions
+    parity: ParityPolicy
+    cache: TuningCache
+    max_rows: int = 256
+
+    def load(self, model: str, backend: str, hub: HubOptions, wrap: Wrap = CrossEncoder.of) -> Tuned:
+        """The model on the named backend, or with `auto` on what is, or was, measured to be fastest here.
+
+        Raises ArtifactError or ConfigError.
+        """
+        directory = resolve(model, hub, lambda names: select_weights(backend, names, self.options))
+        artifact = read_artifact(directory)
+        found = self._candidates(artifact, backend)
+        tuned = self._tuned(artifact, found, wrap)
+        enforce(artifact, tuned.model.backend.source, self.parity)
+        return tuned
+
+    def _candidates(self, artifact: Artifact, backend: str) -> list[Candidate]:
+        """What competes, the default form first; where nothing does, one whose graph its backend finds itself."""
+        names, options = artifact.files(), self.options
+        fixed = backend if backend != "auto" else fixed_backend(names, options)
+        if fixed:
+            return [Candidate(fixed, options.graph, options.precision)]
+        runtimes = installed_runtimes()
+        bf16 = any("bf16" in word for word in cpu_model().split())
+        graphs = manifest_graphs(artifact)
+        return candidates(readable(names, runtimes), graphs, options, self.parity, runtimes, bf16)
+
+    def _tuned(self, artifact: Artifact, found: Sequence[Candidate], wrap: Wrap) -> Tuned:
+        def build(candidate: Candidate) -> CrossEncoder:
+            options = replace(self.options, graph=candidate.graph, precision=candidate.precision)
+            return wrap(artifact, backend_class(candidate.backend)(artifact, options))
+
+        key = self._key(artifact, found)
+        kept = _sound(self.cache.read(key))
+        if 0 < kept.get("unfinished_starts", 0) < STARTS:
+            kept = {"unfinished_starts": kept["unfinished_starts"]}
+        model = _remembered(found, kept, build)
+        measured: dict[str, Any] = {}
+        if model is None:
+            model, measured = self._contest(artifact, found, build)
+        if self.max_rows and model.backend.device == "cpu" and not kept.get("max_batch_tokens"):
+            figures = measure_budget(model, self.max_rows)
+            measured |= {**figures, "complete": measured.get("complete", True) and figures["complete"]}
+        if measured:
+            unfinished = 0 if measured.pop("complete") else kept.get("unfinished_starts", 0) + 1
+            kept |= {**measured, "unfinished_starts": unfinished}
+            self.cache.write(key, kept)
+            log.info("measured", extra={"model": artifact.directory.name, **kept})
+        return Tuned(model, kept.get("max_batch_tokens") if self.max_rows else None)
+
+    def _contest(
+        self, artifact: Artifact, found: Sequence[Candidate], build: Callable[[Candidate], CrossEncoder]
+    ) -> tuple[CrossEncoder, dict[str, Any]]:
+        graphs = manifest_graphs(artifact)
+
+        def precision(candidate: Candidate) -> Precision:
+            return max(candidate.precision, precision_of(candidate.graph, graphs), key=LOSS.__getitem__)
+
+        contest = hold(found, build, precision, CONTEST_S)
+        rates = {" ".join(candidate): round(rate) for candidate, rate in contest.rates.items()}
+        dropped = {" ".join(candidate): reason for candidate, reason in contest.dropped.items()}
+        figures = {
+            "choice": list(contest.winner),
+            "tokens_per_s": rates,
+            "dropped": dropped,
+            "complete": contest.complete,
+        }
+        return contest.model, figures if len(found) > 1 else {}
+
+    def _key(self, artifact: Artifact, found: Sequence[Candidate]) -> dict[str, Any]:
+        """Everything that a measurement depends on, as JSON."""
+        return {
+            "cpu": cpu_model(),
+            "threads": self.options.threads or available_cpus(),
+            "artifact": artifact.digest(),
+            "candidates": [list(candidate) for candidate in found],
+            "versions": runtime_versions(dict.fromkeys(candidate.backend for candidate in found)),
+            "max_rows": self.max_rows,
+        }
+
+
+def _sound(kept: dict[str, Any]) -> dict[str, Any]:
+    """What the cache holds, or nothing where a hand or another version wrote what cannot be used."""
+    numbers = [kept.get(name, 0) for name in ("max_batch_tokens", "unfinished_starts")]
+    return kept if all(isinstance(number, int) and number >= 0 for number in numbers) else {}
+
+
+def _remembered(
+    found: Sequence[Candidate], kept: dict[str, Any], build: Callable[[Candidate], CrossEncoder]
+) -> CrossEncoder | None:
+    """The model in the form that won earlier, if there was a contest and that form still loads."""
+    choice = next((candidate for candidate in found if list(candidate) == kept.get("choice")), None)
+    if choice is None:
+        return None
+    try:
+        model = build(choice)
+    except (StartupError, ImportError) as error:
+        log.warning("%s does not load any more (%s); measuring again", " ".join(choice), first_line(error))
+        return None
+    log.info("measured earlier", extra={"model": model.artifact.directory.name, **kept})
+    return model
+
+
+def measure_budget(model: CrossEncoder, max_rows: int) -> dict[str, Any]:
+    """The smallest batch budget that costs next to no throughput, and what each of them gave [tokens/s]."""
+    tokens = len(sample_rows(model, 1, ROW_TOKENS)[0])
+    sizes = {budget: Budget(budget, max_rows).rows_at(tokens) for budget in BUDGETS}
+    batches = {budget: sample_rows(model, rows, tokens) for budget, rows in sizes.items()}
+    runs = [Run(sum(map(len, rows)), partial(_score, model, rows)) for rows in batches.values()]
+    timing = compare(runs, BUDGET_S)
+    rates = dict(zip(BUDGETS, timing.rates, strict=True))
+    return {
+        "max_batch_tokens": smallest_near_best(rates) or DEFAULT_BUDGET,
+        "budget_tokens_per_s": {str(budget): round(rate) for budget, rate in rates.items()},
+        "complete": timing.counts[1] >= ENOUGH,  # the larger ones are for machines that are fast
+    }
+
+
+def _score(model: CrossEncoder, rows: Sequence[Encoded]) -> None:
+    """Padding is part of what a batch costs."""
+    model.forward(model.pad(rows))
