@@ -54,6 +54,8 @@ class Server(uvicorn.Server):
         if self._loop is None or self._lifecycle.phase is Phase.DRAINING:
             self.forced = self.should_exit = self.force_exit = True
         else:
+            # Without a delay both at once: whoever has seen that this process is not ready is refused.
+            self._lifecycle.refusing = self._settings.drain_delay_s == 0
             self._lifecycle.phase = Phase.DRAINING
             self._loop.call_soon_threadsafe(self._start_drain)
 
