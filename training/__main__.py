@@ -55,6 +55,9 @@ answers that nobody marked, set filters.relative_margin=0.05, pass over the firs
 a cross-encoder decide ([teacher]). If they are too easy, add a retriever, kind = "dense" beside "bm25". Then mine all.
 training/recipes/mine.toml shows every key: formats, run files, FAISS, rescoring, evaluation sets.
 
+--engine ray (or the key `engine`) encodes and scores with many processes, on this machine or on a Ray cluster, as
+`score` does; texts, cache, search and outputs stay on this machine, and the negatives are the same.
+
 Ctrl-C or a kill costs little: vectors and scores stay in the cache (OUTPUT.work, or the key `cache`), and the same
 command goes on from there. The output appears when it is complete, and not before.
 """
@@ -123,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     mine = commands.add_parser("mine", help="find hard negatives", description=MINE, formatter_class=raw)
     mine.add_argument("recipe", type=Path, help="TOML file; see training/recipes/mine.toml")
     mine.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the recipe")
+    mine.add_argument("--engine", help="local or ray (default: the recipe's, or local)")
+    _add_cluster(mine)
     mine.set_defaults(run=_mine)
 
     evaluate = commands.add_parser("evaluate", help="measure ranking", description=EVALUATE, formatter_class=raw)

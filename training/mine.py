@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from app.errors import ConfigError
-from training.errors import DataError, Interrupted
 from training.engines import Engine, EngineOptions, open_engine
+from training.errors import DataError, Interrupted
 from training.mine_recipe import MineRecipe, load_mine_recipe
 from training.mining.cache import Cache, readable
 from training.mining.filters import Skipped
@@ -51,11 +51,12 @@ def mine_recipe(recipe: MineRecipe, progress: bool = True) -> str:
         with _timed(seconds, "read"):
             source = load_source(recipe, cache.folder, progress)
         require_enough(recipe, source)
-        with _timed(seconds, "index"):
-            retriever, used = build_retriever(recipe, source, cache, progress)
-        recorded = Recorded(retriever, depth_of(recipe, source))
-        with _timed(seconds, "mine"):
-            mined, models = _mined(recipe, options, source, recorded, cache, progress)
+        with engine_of(recipe) as engine:
+            with _timed(seconds, "index"):
+                retriever, used = build_retriever(recipe, source, cache, progress, engine)
+            recorded = Recorded(retriever, depth_of(recipe, source))
+            with _timed(seconds, "mine"):
+                mined, models = _mined(recipe, options, source, recorded, cache, progress, engine)
         require_some(source, mined)
         assert recorded.found is not None
         with publishing(recipe.output) as draft:
@@ -67,6 +68,13 @@ def mine_recipe(recipe: MineRecipe, progress: bool = True) -> str:
     lines += [f"  {name}: {count:,} rows" for name, count in written.items()]
     lines.append(f"cache: {readable(facts.cache_bytes)} in {cache.folder}; delete it when you need it no more")
     return "\n".join(lines)
+
+
+def engine_of(recipe: MineRecipe) -> AbstractContextManager[Engine | None]:
+    """The engine that the recipe names, None for this process. Raises ConfigError."""
+    if recipe.engine == "local":
+        return nullcontext()
+    return open_engine(recipe.engine, EngineOptions(recipe.engine_workers, recipe.engine_address))
 
 
 def mining_options(recipe: MineRecipe) -> MiningOptions:
@@ -130,12 +138,20 @@ def depth_of(recipe: MineRecipe, source: Source) -> int:
 
 
 def _mined(
-    recipe: MineRecipe, options: MiningOptions, source: Source, retriever: Recorded, cache: Cache, progress: bool
+    recipe: MineRecipe,
+    options: MiningOptions,
+    source: Source,
+    retriever: Recorded,
+    cache: Cache,
+    progress: bool,
+    engine: Engine | None,
 ) -> tuple[Mined, dict[str, object]]:
     """What was mined, and the models that scored."""
     with ExitStack() as stack:
-        rescorer, rescoring = stack.enter_context(build_scorer(recipe.rescoring, "rescore", cache, progress))
-        teacher, teaching = stack.enter_context(build_scorer(recipe.teacher, "ask the teacher", cache, progress))
+        rescorer, rescoring = stack.enter_context(build_scorer(recipe.rescoring, "rescore", cache, progress, engine))
+        teacher, teaching = stack.enter_context(
+            build_scorer(recipe.teacher, "ask the teacher", cache, progress, engine)
+        )
         try:
             mined = mine(source.problem, retriever, options, rescorer=rescorer, teacher=teacher)
         except ValueError as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +14,52 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from app.errors import ConfigError
-from app.model.cross_encoder import CrossEncoder
+from app.model.artifact import Artifact
 from training.commands.table_output import check_output, writing
+from training.data.parts import table_parts
 from training.data.tables import load_table
+from training.engines import Engine, EngineOptions, open_engine
+from training.engines.pair_scoring import PairScoring
 from training.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of a part of the input; the first of them is row `start` there."""
+
+    rows: pa.Table
+    start: int
+    source: str
+
+
+class Input:
+    """The table to score: one source, or files with the same columns, of which one at a time is in memory."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Opens the first part. Raises DataError."""
+        self._options = options
+        self._parts = table_parts(options.input)
+        if len(self._parts) > 1 and options.split:
+            raise DataError(f"{options.input}: --split is for one table, but these are {len(self._parts)} files")
+        self.first = self._load(self._parts[0])
+
+    @property
+    def rows(self) -> int | None:
+        """How many there are, where that is known before all is read."""
+        return len(self.first) if len(self._parts) == 1 else None
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """All rows, up to `size` at a time. Raises DataError for a part with other columns than the first."""
+        for number, source in enumerate(self._parts):
+            table = self._load(source) if number else self.first
+            if table.features != self.first.features:
+                raise DataError(f"{source}: its columns or their types differ from those of {self._parts[0]}")
+            rows = table.with_format("arrow")
+            for start in range(0, len(table), size):
+                yield Block(rows[start : start + size], start, source)
+
+    def _load(self, source: str) -> Dataset:
+        return load_table(source, format=self._options.format, split=self._options.split, sql=self._options.sql)
 
 
 def score_command(options: argparse.Namespace) -> int:
@@ -22,15 +67,21 @@ def score_command(options: argparse.Namespace) -> int:
     check_output(options.output, options.overwrite)
     if options.chunk < 1:
         raise ConfigError(f"--chunk {options.chunk}: must be 1 or more")
-    table = load_table(options.input, format=options.format, split=options.split, sql=options.sql)
-    columns = text_columns(table, options.columns, options.input)
-    model = CrossEncoder.load(options.model, backend=options.backend, max_length=options.max_length)
-    names = score_names(model, table, options.score_column)
-    with writing(options.output) as write, tqdm(total=len(table), desc="score", unit="pair") as progress:
-        for block in scored(table, columns, names, model, options.chunk, options.input):
+    source = Input(options)
+    columns = text_columns(source.first, options.columns, options.input)
+    work = PairScoring.of(options.model, options.backend, options.max_length)
+    names = score_names(work.artifact(), source.first, options.score_column)
+    count = 0
+    with (
+        open_engine(options.engine, EngineOptions(options.workers, options.address)) as engine,
+        writing(options.output) as write,
+        tqdm(total=source.rows, desc="score", unit="pair") as progress,
+    ):
+        for block in scored(source.blocks(options.chunk), columns, names, engine, work):
             write(block)
+            count += block.num_rows
             progress.update(block.num_rows)
-    print(f"{len(table)} scored pairs written to {options.output}")
+    print(f"{count} scored pairs written to {options.output}")
     return 0
 
 
@@ -50,12 +101,12 @@ def text_columns(table: Dataset, wanted: Sequence[str] | None, source: str) -> t
     return chosen[0], chosen[1]
 
 
-def score_names(model: CrossEncoder, table: Dataset, wanted: str | None) -> list[str]:
+def score_names(artifact: Artifact, table: Dataset, wanted: str | None) -> list[str]:
     """Names of the columns to add: `score`, or one per label, each beginning with `wanted` if that is given."""
-    if model.num_labels == 1:
+    if artifact.num_labels == 1:
         names = [wanted or "score"]
     else:
-        names = [f"{wanted}_{label}" if wanted else label for label in model.artifact.labels]
+        names = [f"{wanted}_{label}" if wanted else label for label in artifact.labels]
     taken = [name for name in names if name in table.column_names]
     if taken:
         raise ConfigError(f"the input has a column {taken[0]!r} already; choose another name with --score-column")
@@ -63,23 +114,21 @@ def score_names(model: CrossEncoder, table: Dataset, wanted: str | None) -> list
 
 
 def scored(
-    table: Dataset, columns: tuple[str, str], names: Sequence[str], model: CrossEncoder, chunk: int, source: str
+    blocks: Iterator[Block], columns: tuple[str, str], names: Sequence[str], engine: Engine, work: PairScoring
 ) -> Iterator[pa.Table]:
-    """The rows with their scores, `chunk` of them at a time. Raises DataError at a row without text."""
-    rows = table.with_format("arrow")
-    for start in range(0, len(table), chunk):
-        block: pa.Table = rows[start : start + chunk]
-        queries, documents = (texts_of(block, name, start, source) for name in columns)
-        scores = model.predict(list(zip(queries, documents, strict=True))).reshape(block.num_rows, len(names))
-        for number, name in enumerate(names):
-            block = block.append_column(name, pa.array(np.ascontiguousarray(scores[:, number])))
-        yield block
+    """The rows of each block with their scores. Raises DataError at a row without text."""
+    kept, sent = tee(blocks)  # an engine reads ahead
+    pairs = (work.block(*(texts_of(each.rows, name, each.start, each.source) for name in columns)) for each in sent)
+    for block, scores in zip(kept, engine.arrays(work, pairs), strict=True):
+        rows = block.rows
+        for name, column in zip(names, scores.reshape(rows.num_rows, len(names)).T, strict=True):
+            rows = rows.append_column(name, pa.array(np.ascontiguousarray(column)))
+        yield rows
 
 
-def texts_of(block: pa.Table, name: str, start: int, source: str) -> list[str]:
-    """The texts of a column."""
-    texts: list[str] = block[name].to_pylist()
+def texts_of(block: pa.Table, name: str, start: int, source: str) -> Any:
+    """The texts of a column, as Arrow has them."""
     if block[name].null_count:
         row = start + block[name].is_null().to_pylist().index(True)
         raise DataError(f"{source}, row {row}: column {name!r} is empty; fill it, or leave the row out")
-    return texts
+    return block[name]

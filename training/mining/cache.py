@@ -94,7 +94,9 @@ class Cache:
         with tqdm(total=len(digests), desc=progress, unit="text", disable=progress is None) as bar:
             bar.update(len(digests) - sum(shard.stop - shard.start for shard in wanted))
             groups = [wanted[first : first + shards_at_once] for first in range(0, len(wanted), shards_at_once)]
-            rows = ([text for shard in group for text in texts[shard.start : shard.stop].to_pylist()] for group in groups)
+            rows = (
+                [text for shard in group for text in texts[shard.start : shard.stop].to_pylist()] for group in groups
+            )
             for group, vectors in zip(groups, apply(encode, rows), strict=True):
                 found = np.asarray(vectors, dtype=np.float32)
                 for shard in group:

@@ -215,7 +215,7 @@ def everywhere(section: Section) -> Section:
 def build_scorer(
     section: Scorer | None, name: str, cache: Cache, progress: bool, engine: Engine | None = None
 ) -> Iterator[tuple[CrossEncoderScorer, Used] | tuple[None, None]]:
-    """A scorer of pairs, at work on `engine` if there is one, and what the report says about it; neither for no section."""
+    """A scorer of pairs, on `engine` if there is one, and what the report says about it; neither for no section."""
     if section is None:
         yield None, None
         return
