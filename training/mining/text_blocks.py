@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from training.data import table_files
 from training.data.lines import find, read_objects
+from training.data.parts import is_pattern, matching
 from training.data.tables import HUB_PREFIX, SUFFIXES, load_table
 from training.errors import DataError
 from training.mine_recipe import TextFile
@@ -60,9 +61,9 @@ class Block:
 def files_of(source: TextFile, root: Path) -> list[Path]:
     """The files that a source names, those of a pattern by name. Raises DataError where there is none."""
     path = root / source.path
-    if not any(sign in source.path.as_posix() for sign in "*?["):
+    if not is_pattern(source.path.as_posix()):
         return [path] if path.is_dir() else [find(path)]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    found = matching(path)
     if not found:
         raise DataError(f"{path}: no file fits the pattern; correct the path, or data_root in the recipe")
     return found
