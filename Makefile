@@ -8,11 +8,11 @@ ARGS ?=
 serve: .venv/.serve
 	$(BIN)/rerank-server $(ARGS)
 
-# Two processes: in one, what training loads (forking data loaders, exporters) on top of every serving runtime has ended
-# in a segmentation fault.
+# Two runs: in one process, what training loads (forking data loaders, exporters) on top of every serving runtime has ended
+# in a segmentation fault; and tests of the service watch the clock, so they have the machine to themselves.
 test: .venv/.dev
 	$(BIN)/python -m pytest --ignore=tests/unit/training $(ARGS)
-	$(BIN)/python -m pytest tests/unit/training $(ARGS)
+	$(BIN)/python -m pytest tests/unit/training --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
