@@ -198,7 +198,7 @@ def auto_class(config: Any, task: str) -> Any:
 
 def load_model(source: Source, config: Any, wishes: Wishes, task: str) -> tuple[Any, tuple[str, ...]]:
     """The model and the names of its fresh parameters, in float32 unless a dtype is asked for."""
-    kwargs = {**source.hub_kwargs(), **wishes.model}
+    kwargs = {**source.model_kwargs(), **wishes.model}
     if "torch_dtype" in kwargs:
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
     if kwargs.get("dtype") is None:

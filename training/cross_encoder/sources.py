@@ -58,6 +58,11 @@ class Source:
             "trust_remote_code": self.trust_remote_code,
         }
 
+    def model_kwargs(self) -> dict[str, Any]:
+        """The same for models: transformers looks for an adapter first, and asks the Hub unless told separately."""
+        hub = self.hub_kwargs()
+        return {**hub, "adapter_kwargs": {name: hub[name] for name in ("cache_dir", "local_files_only")}}
+
     def elsewhere(self, name: str) -> Source:
         """Another model reached the same way: the base of an adapter. Its revision is its own."""
         return replace(self, name=name, revision=None)

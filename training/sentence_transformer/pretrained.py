@@ -87,7 +87,7 @@ def load_parts(source: Source, folder: str, settings: Mapping[str, Any]) -> Part
     if settings.get("max_seq_length") is not None:
         wishes.processor.setdefault("model_max_length", settings["max_seq_length"])
     config = load_config(source, wishes)
-    kwargs = {**source.hub_kwargs(), **wishes.model}
+    kwargs = {**source.model_kwargs(), **wishes.model}
     model = auto_class(config, FEATURES).from_pretrained(source.name, config=config, **kwargs)
     library = Library(transformer={"do_lower_case": settings.get("do_lower_case")})
     return Parts(model.eval(), load_tokenizer(source, config, library, wishes))

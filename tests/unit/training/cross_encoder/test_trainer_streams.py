@@ -79,7 +79,7 @@ def test_tokens_of_a_row_are_those_of_its_pairs_as_the_model_cuts_them(reranker_
 def test_models_that_pad_get_batches_of_like_length_where_the_loss_allows(tmp_path: Path) -> None:
     packed = CrossEncoder(str(exact_model_dir(tmp_path / "bert")), device="cpu")
     config = DistilBertConfig(vocab_size=300, dim=32, n_layers=1, n_heads=2, hidden_dim=32, num_labels=1)
-    padded = SimpleNamespace(model=DistilBertForSequenceClassification(config))
+    padded = SimpleNamespace(network=DistilBertForSequenceClassification(config))
     pairwise, in_batch = BinaryCrossEntropyLoss(packed), MultipleNegativesRankingLoss(packed)
 
     def chosen(model: Any, loss: Any, **kwargs: Any) -> Any:
