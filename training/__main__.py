@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from app.errors import RerankerError
 from training.interruption import interrupts
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What add_subparsers returns; argparse has no public name for it."""
+RAW = argparse.RawDescriptionHelpFormatter
 TRAIN = """\
 Trains a cross-encoder as a TOML recipe says and writes a model directory.
 
@@ -116,21 +120,29 @@ def _parser() -> argparse.ArgumentParser:
         prog="rerank-training", description="Train, evaluate and export rerankers, and score with them."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
+    for add in (_add_train, _add_mine, _add_evaluate, _add_score, _add_export):
+        add(commands)
+    return parser
 
-    train = commands.add_parser("train", help="train from a recipe", description=TRAIN, formatter_class=raw)
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser("train", help="train from a recipe", description=TRAIN, formatter_class=RAW)
     train.add_argument("recipe", type=Path, help="TOML file; see training/recipes")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the recipe")
     train.set_defaults(run=_train)
 
-    mine = commands.add_parser("mine", help="find hard negatives", description=MINE, formatter_class=raw)
+
+def _add_mine(commands: Commands) -> None:
+    mine = commands.add_parser("mine", help="find hard negatives", description=MINE, formatter_class=RAW)
     mine.add_argument("recipe", type=Path, help="TOML file; see training/recipes/mine.toml")
     mine.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the recipe")
     mine.add_argument("--engine", help="local or ray (default: the recipe's, or local)")
     _add_cluster(mine)
     mine.set_defaults(run=_mine)
 
-    evaluate = commands.add_parser("evaluate", help="measure ranking", description=EVALUATE, formatter_class=raw)
+
+def _add_evaluate(commands: Commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure ranking", description=EVALUATE, formatter_class=RAW)
     evaluate.add_argument("model", help="model directory, 'default' or Hub id")
     evaluate.add_argument("target", type=Path, help="directory in BEIR layout, or TOML file with [[evaluations]]")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a value of the recipe")
@@ -144,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--measures", nargs="+", metavar="NAME", help="as in ndcg@5 map precision@1 success@10")
     evaluate.add_argument("--against", nargs="+", metavar="MODEL", help="further models to compare the model with")
     evaluate.add_argument("--seed", type=int, help="draws queries and resamples (default: 0, or the recipe's)")
-    evaluate.add_argument("--backend", default="onnx", help="onnx or torch (default: onnx)")
+    evaluate.add_argument("--backend", default="onnx", help="onnx, openvino or torch (default: onnx)")
     evaluate.add_argument("--max-length", type=int, help="most tokens per pair (default: the model's)")
     evaluate.add_argument("--no-baselines", action="store_true", help="leave out the parent's cosine")
     evaluate.add_argument("--json", type=Path, help="also write all figures, those of each query too, to this file")
@@ -153,7 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--record", action="store_true", help="also write them into the model's manifest")
     evaluate.set_defaults(run=_evaluate)
 
-    score = commands.add_parser("score", help="score a table of pairs", description=SCORE, formatter_class=raw)
+
+def _add_score(commands: Commands) -> None:
+    score = commands.add_parser("score", help="score a table of pairs", description=SCORE, formatter_class=RAW)
     score.add_argument("model", help="model directory, 'default' or Hub id")
     score.add_argument("input", help="file, pattern, directory, database or hub:owner/name")
     score.add_argument("--output", type=Path, required=True, help="file to create: .jsonl, .csv, .tsv or .parquet")
@@ -162,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--format", help="what the input is, where its name does not tell")
     score.add_argument("--split", help="a split, a slice or both: train, [:1000], test[10%%:90%%]")
     score.add_argument("--sql", help="query for a database")
-    score.add_argument("--backend", default="onnx", help="onnx or torch (default: onnx)")
+    score.add_argument("--backend", default="onnx", help="onnx, openvino or torch (default: onnx)")
     score.add_argument("--max-length", type=int, help="most tokens per pair (default: the model's)")
     score.add_argument("--chunk", type=int, default=4096, help="rows scored and written at once (default: 4096)")
     score.add_argument("--overwrite", action="store_true", help="replace an output that exists")
@@ -170,7 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_cluster(score)
     score.set_defaults(run=_score)
 
-    export = commands.add_parser("export", help="write faster graphs", description=EXPORT, formatter_class=raw)
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser("export", help="write faster graphs", description=EXPORT, formatter_class=RAW)
     export.add_argument("model", help="model directory or Hub id, with PyTorch weights")
     export.add_argument("--output", type=Path, required=True, help="directory to create")
     export.add_argument("--target", nargs="+", default=["onnx"], metavar="TARGET", help="forms (default: onnx)")
@@ -184,7 +200,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--max-ndcg10-loss", type=float, help="default: by target; judged texts only")
     export.add_argument("--allow-parity-loss", action="store_true", help="publish graphs that exceed these, marked")
     export.set_defaults(run=_export)
-    return parser
 
 
 def _add_cluster(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from app.model.artifact import Artifact, read_artifact
 from app.model.backends.graphs import OPENVINO_GRAPHS, choose_graph
 from app.model.tokenizer import PairTokenizer
 from app.model.types import Batch, EncodeOptions
+from training.whole_file import whole_file
 
 if TYPE_CHECKING:
     from training.cross_encoder.model import CrossEncoder
@@ -85,8 +86,8 @@ def export_static_quantized_openvino_model(
     """Writes openvino/openvino_model_SUFFIX.xml in static int8, calibrated on the bundled pairs or on a dataset.
 
     The dataset is a local table or one of the Hub; the texts of its column are taken as queries of an empty document.
-    Raises ValueError unless all four of the dataset's arguments are
-    given or none, and for a quantization_config, of which there is none here.
+    Raises ValueError unless all four of the dataset's arguments are given or none, and for a quantization_config, of
+    which there is none here.
     """
     from training.graphs.nncf_int8 import write_int8
 
@@ -135,12 +136,8 @@ def _place(finished: Path, destination: Path) -> None:
     for path in sorted(path for path in finished.rglob("*") if path.is_file()):
         target = destination / path.relative_to(finished)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        try:
+        with whole_file(target) as temporary:
             shutil.copyfile(path, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _source(model: CrossEncoder, saved: Path, name: str) -> Path:

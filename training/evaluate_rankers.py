@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.errors import ArtifactError
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import FloatArray
+from training.retrieval.matrix import Rows, pair_products
 
 Scorer = Callable[[Sequence[tuple[str, str]]], FloatArray]
 CHUNK = 256
 """Pairs scored at once: enough to sort by length, few enough for a lively progress bar."""
+PARENT_TOKENS = 256
+"""Tokens that a parent reads of a text, as all-MiniLM-L6-v2 does; fewer where it allows no more itself."""
 
 
 def model_scorer(model: CrossEncoder, name: str = "model") -> Scorer:
@@ -35,6 +39,35 @@ def model_scorer(model: CrossEncoder, name: str = "model") -> Scorer:
         return scores
 
     return score
+
+
+def parent_scorer(directory: Path) -> Scorer:
+    """The untrained baseline: scores pairs with the cosine of the parent's embeddings. Raises ArtifactError."""
+    import torch
+
+    from training.sentence_transformer import SentenceTransformer
+
+    try:
+        encoder = SentenceTransformer(directory, local_files_only=True, model_kwargs={"dtype": torch.float32})
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"parent {directory}: cannot be loaded as a model of embeddings ({error})") from error
+    encoder.max_seq_length = min(PARENT_TOKENS, encoder.max_seq_length)
+
+    def score(pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        first, queries = _places(query for query, _ in pairs)
+        second, documents = _places(document for _, document in pairs)
+        asked = encoder.encode_query(queries, normalize_embeddings=True, show_progress_bar=False)
+        searched = encoder.encode_document(documents, normalize_embeddings=True, show_progress_bar=True)
+        return pair_products(Rows(asked, "query"), Rows(searched, "document"), first, second)
+
+    return score
+
+
+def _places(texts: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """The index of each text among the different ones, and these."""
+    known: dict[str, int] = {}
+    places = np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int64)
+    return places, list(known)
 
 
 def names_of(models: Iterable[str], taken: Iterable[str]) -> list[str]:

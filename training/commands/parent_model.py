@@ -28,9 +28,7 @@ def parent_directory(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(name.removeprefix(HUB_PREFIX), allow_patterns=["*.json", "*.safetensors", "*.txt"])
-        )
+        return Path(snapshot_download(name.removeprefix(HUB_PREFIX), allow_patterns=list(PARENT_FILES)))
     except Exception as error:  # no such model, no network, no right to it: the Hub's words say which
         raise ArtifactError(f"parent {name!r}: cannot be fetched from the Hub ({error})") from error
 

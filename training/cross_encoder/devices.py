@@ -1,10 +1,12 @@
-"""The device that a model goes to when nobody says otherwise."""
+"""Where a model is, and the device that it goes to when nobody says otherwise."""
 
 from __future__ import annotations
 
 import os
+from typing import cast
 
 import torch
+from torch import nn
 
 
 def default_device() -> str:
@@ -17,3 +19,19 @@ def default_device() -> str:
         if module is not None and module.is_available():
             return name
     return "cpu"
+
+
+class Placed:
+    """`device` and `dtype` of a module: those of its first weight."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        parameter = next(cast("nn.Module", self).parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Type of the weights."""
+        parameter = next(cast("nn.Module", self).parameters(), None)
+        return None if parameter is None else parameter.dtype

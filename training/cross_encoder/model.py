@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.cross_encoder import fp32, hub, saving
 from training.cross_encoder.activation import default_activation, load_activation, saved_activation
-from training.cross_encoder.devices import default_device
+from training.cross_encoder.devices import Placed, default_device
 from training.cross_encoder.encoders import Encoders
 from training.cross_encoder.encoding import PairEncoder
 from training.cross_encoder.fit import FitMixin
@@ -38,7 +38,7 @@ from training.cross_encoder.sources import Source, locate
 BACKENDS = ("torch", "onnx", "openvino")
 
 
-class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, nn.Module):
+class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, Placed, nn.Module):
     """Scores pairs of texts; trained by `CrossEncoderTrainer`, saved as a plain transformers directory.
 
     It is a sequence classifier, or a causal language model that answers "yes" or "no", or a transformer with `modules`
@@ -214,18 +214,6 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, nn.Module):
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
         self.tokenizer.model_max_length = value
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        parameter = next(self.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """Type of the weights."""
-        parameter = next(self.parameters(), None)
-        return None if parameter is None else parameter.dtype
 
     @property
     def modalities(self) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from app.model.types import FloatArray
 from training.mining.fingerprint import model_digest, texts_digest
 from training.mining.positives import Texts
+from training.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,8 @@ def _encoded(model: Any, side: Side, file: Path | None, pool: Any, encoding: Enc
     rows = encode(side.texts.to_pylist(), normalize_embeddings=True, convert_to_numpy=True, **options)
     array = np.asarray(rows, dtype=np.float32)
     if file is not None:
-        _save(file, array)
+        with whole_file(file) as temporary, temporary.open("wb") as stream:
+            np.save(stream, array)
         _say(f"[Cache] Saved {side.kind} embeddings to {file}", encoding.verbose)
     return array
 
@@ -97,14 +99,6 @@ def _loaded(file: Path | None, verbose: bool) -> FloatArray | None:
     array: FloatArray = np.load(file, mmap_mode="r")
     _say(f"[Cache] Loaded embeddings from {file} (shape={array.shape})", verbose)
     return array
-
-
-def _save(file: Path, array: FloatArray) -> None:
-    """Writes beside the place and renames, so that an interruption leaves no half of a file."""
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        np.save(stream, array)
-    temporary.replace(file)
 
 
 def _say(text: str, verbose: bool) -> None:

@@ -27,9 +27,8 @@ def load_run(path: Path, source: Source) -> Run:
         name = run.document_ids[int(np.argmax(codes.is_null().to_numpy(zero_copy_only=False)))]
         raise DataError(f"{path}, line {_line_of(name, path)}: the corpus has no document {name!r}; correct the id")
     if not set(run.query_ids) & set(source.problem.query_ids or ()):
-        raise DataError(
-            f"{path}: has none of the queries, only such as {run.query_ids[0]!r}; give a run of these queries"
-        )
+        said = f"has none of the queries, only such as {run.query_ids[0]!r}" if run.query_ids else "is empty"
+        raise DataError(f"{path}: {said}; give a run of these queries")
     return _once(run, source.documents.codes[codes.to_numpy()], source)
 
 

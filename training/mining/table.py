@@ -35,7 +35,9 @@ def problem_of(dataset: Any, anchor: str, positive: str, corpus: Sequence[str] |
         raise ValueError("The dataset is empty: give one with at least one pair.")
     table = dataset.select_columns([anchor, positive]).with_format("arrow")[:]
     anchors, positives = (_checked(table.column(name), f"column {name!r}") for name in (anchor, positive))
-    return problem_from_pairs(anchors, positives, None if corpus is None else _corpus(corpus))
+    problem = problem_from_pairs(anchors, positives, None if corpus is None else _corpus(corpus))
+    pa.default_memory_pool().release_unused()  # what comparing the texts took, before embeddings take more
+    return problem
 
 
 def _corpus(corpus: Sequence[str]) -> Texts:

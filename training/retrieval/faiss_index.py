@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from training.retrieval.dense import QueryEncoder
 from training.retrieval.hits import Hits, best_first, no_hits
 from training.retrieval.matrix import Rows, pair_products
 from training.retrieval.queries import Queries
+from training.whole_file import whole_file
 
 if TYPE_CHECKING:
     from training.retrieval.collection import Encode, Matrix
@@ -92,14 +92,8 @@ class FaissRetriever:
 
     def save(self, path: Path | str) -> None:
         """Writes the index in full or not at all."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        with whole_file(Path(path)) as temporary:
             self._faiss.write_index(self._index, str(temporary))
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def _search(self, block: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         k = min(k, len(self._corpus))

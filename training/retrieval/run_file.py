@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from training.errors import DataError
 from training.retrieval.collection import Collection
 from training.retrieval.hits import Hits, no_hits
 from training.retrieval.queries import Queries
+from training.whole_file import whole_file
 
 COLUMNS = ("query-id", "Q0", "document-id", "rank", "score", "tag")
 
@@ -77,16 +77,10 @@ def write_run(path: Path, run: Run, tag: str = "crossrank") -> None:
     for text in (tag, *run.query_ids, *named):
         if not text or text.split() != [text]:
             raise DataError(f"{path}: a run file cannot hold the id {text!r}; use ids without spaces")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            for query, query_id in enumerate(run.query_ids):
-                for rank, (document_id, score) in enumerate(run.ranking(query), start=1):
-                    file.write(f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for query, query_id in enumerate(run.query_ids):
+            for rank, (document_id, score) in enumerate(run.ranking(query), start=1):
+                file.write(f"{query_id} Q0 {document_id} {rank} {score!r} {tag}\n")
 
 
 class RunRetriever:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.cross_encoder.devices import default_device
+from training.cross_encoder.devices import Placed, default_device
 from training.cross_encoder.legacy_arguments import warn_once
 from training.cross_encoder.pool import Pool, start_pool, stop_pool
 from training.cross_encoder.prediction import wants_progress
@@ -31,7 +31,7 @@ from training.util.tensor import Embeddings
 Device = str | torch.device | Sequence[str | torch.device] | None
 
 
-class SentenceTransformer(nn.Sequential):
+class SentenceTransformer(Placed, nn.Sequential):
     """Embeds texts by a chain of modules, the first of which is a `Transformer` or a `StaticEmbedding`.
 
     Loads what sentence-transformers has saved and saves what it can load. `encode` may be called from several threads
@@ -129,18 +129,6 @@ class SentenceTransformer(nn.Sequential):
 
     def _first_module(self) -> Any:
         return self[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        parameter = next(self.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """Type of the weights."""
-        parameter = next(self.parameters(), None)
-        return None if parameter is None else parameter.dtype
 
     @property
     def tokenizer(self) -> Any:

@@ -9,9 +9,9 @@ import pytest
 
 from app.errors import ConfigError
 from tests.unit.training.conftest import write_lines
-from training.bi_encoder import BiEncoder
 from training.candidates import load_task
 from training.errors import DataError
+from training.evaluate_rankers import parent_scorer
 from training.metrics import order
 from training.recipe import EvaluationSet
 
@@ -71,9 +71,9 @@ def test_a_pool_as_first_stage_keeps_its_own_order(data_root: Path) -> None:
 def test_a_dense_first_stage_is_ordered_by_cosine(data_root: Path, parent_dir: Path) -> None:
     """Of all documents, or of a pool, which then needs no BM25."""
     task = load_task(changed(first_stage=f"dense:{parent_dir}", depth=8), data_root, seed=0)
-    encoder = BiEncoder(parent_dir)
+    cosine = parent_scorer(parent_dir)
     for key, names in task.candidates.items():
-        cosines = encoder.cosines([(task.queries[key], task.corpus[name]) for name in task.corpus])
+        cosines = cosine([(task.queries[key], task.corpus[name]) for name in task.corpus])
         assert names == [list(task.corpus)[i] for i in order(cosines)]
         assert task.scores[key] == pytest.approx(-np.sort(-cosines), abs=1e-5)
     pooled = load_task(

@@ -11,13 +11,14 @@ from typing import Any
 import ir_measures
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
 
 from app.errors import ArtifactError
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, read_manifest
 from training.__main__ import main
-from training.bi_encoder import BiEncoder
-from training.evaluate_rankers import model_scorer, names_of
+from training.evaluate_rankers import PARENT_TOKENS, model_scorer, names_of, parent_scorer
 from training.publish import seal
 from training.recipe import load_recipe
 
@@ -127,13 +128,26 @@ def test_a_picture_shows_the_curve(evaluate: Evaluate, tmp_path: Path) -> None:
     assert b"<svg" in (tmp_path / "depth.svg").read_bytes()
 
 
+def mean_pooled(directory: Path, text: str) -> torch.Tensor:
+    """The embedding of one text by transformers alone, shape (hidden,)."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+    ids = torch.tensor([tokenizer(text, truncation=True, max_length=PARENT_TOKENS)["input_ids"]])
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(directory)(input_ids=ids).last_hidden_state
+    return torch.nn.functional.normalize(hidden[0].mean(0), dim=0)
+
+
 def test_the_parents_cosine_is_that_of_mean_pooled_embeddings(reranker_dir: Path) -> None:
-    encoder = BiEncoder(reranker_dir)
-    vectors = encoder.embed(["paris is the capital", "rome"])
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    assert encoder.cosines([("rome", "rome")])[0] == pytest.approx(1, abs=1e-6)
-    pair = encoder.cosines([("paris is the capital", "rome")])[0]
-    assert pair == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
+    """A text that recurs, and one that is cut, included."""
+    long = " ".join(["paris is the capital of france"] * 80)
+    pairs = [("paris is the capital", "rome"), ("rome", "rome"), ("rome", long), (long, "a capital city")]
+    expected = [float(mean_pooled(reranker_dir, first) @ mean_pooled(reranker_dir, second)) for first, second in pairs]
+    assert parent_scorer(reranker_dir)(pairs) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_parent_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"parent .*: cannot be loaded as a model of embeddings"):
+        parent_scorer(tmp_path)
 
 
 def test_a_recipe_is_measured_recorded_and_summed_up(

@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from training.cross_encoder.loading import Library, Wishes, load_config, load_transformer
+from training.cross_encoder.modules.of_transformers import OfTransformers
 from training.cross_encoder.modules.setup import FEATURES, setup_for
 from training.cross_encoder.sources import Source, locate
 
 
-class Transformer(nn.Module):
+class Transformer(OfTransformers, nn.Module):
     """A transformers model with its tokenizer, for `CrossEncoder(modules=[Transformer(...), ...])`.
 
     `transformer_task`: "feature-extraction" gives "token_embeddings" to the modules behind it, "text-generation" the
@@ -44,33 +45,3 @@ class Transformer(nn.Module):
         self.fresh_parameters = loaded.fresh
         self.setup = setup.with_template_of(self.tokenizer, self.config.model_type)
         self.processing_kwargs = dict(processing_kwargs or {})
-
-    @property
-    def auto_model(self) -> Any:
-        """`model`."""
-        return self.model
-
-    @property
-    def config(self) -> Any:
-        """The transformers configuration."""
-        return self.model.config
-
-    @property
-    def processor(self) -> Any:
-        """The tokenizer."""
-        return self.tokenizer
-
-    @property
-    def max_seq_length(self) -> int:
-        """Most tokens of a row."""
-        return int(self.tokenizer.model_max_length)
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int) -> None:
-        self.tokenizer.model_max_length = value
-
-    def get_embedding_dimension(self) -> int:
-        """Size of a token's embedding."""
-        return int(self.config.hidden_size)
-
-    get_word_embedding_dimension = get_embedding_dimension

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from app.model.types import IntArray
 from training.cross_encoder.sources import Source
 from training.sentence_transformer.modules.module import Features, Module, inside, read_weights, save_weights
+from training.sentence_transformer.modules.word_tokens import token_ids
 
-BLOCK_TOKENS = 1 << 18
+BLOCK_TOKENS = 1 << 16
 """Tokens whose embeddings are added up in one call."""
 
 
@@ -60,8 +61,7 @@ class StaticEmbedding(Module):
         """Token ids of each text, the prompt in front; and 0, as no token counts as the prompt's."""
         if prompt:
             texts = [prompt + text for text in texts]
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings], 0
+        return token_ids(self.tokenizer, texts), 0
 
     def preprocess(self, inputs: Sequence[str], prompt: str | None = None) -> Features:
         """Token ids laid end to end, and where each text begins among them."""

@@ -15,6 +15,7 @@ from app.model.types import Encoded
 from training.cross_encoder.encoders import Encoders
 from training.cross_encoder.encoding import PairEncoder
 from training.cross_encoder.forward import ACCELERATOR_CHUNK_TOKENS, CHUNK_TOKENS
+from training.cross_encoder.modules.of_transformers import OfTransformers
 from training.cross_encoder.packed.scorer import PackedEncoder
 from training.cross_encoder.padded import PaddedScorer, pad_rows
 from training.cross_encoder.saving import write_json
@@ -38,7 +39,7 @@ OUTPUT = {
 """What sentence-transformers is told about an encoder of text."""
 
 
-class Transformer(Module):
+class Transformer(OfTransformers, Module):
     """ "token_embeddings" by a transformers encoder, of padded inputs or of rows laid end to end.
 
     BERT, RoBERTa, XLM-RoBERTa and ModernBERT compute rows without padding; other models have them padded to the
@@ -94,38 +95,6 @@ class Transformer(Module):
         self.tokenizer: Any = parts.tokenizer
         self._encoders = Encoders()
         self._prompt_lengths: dict[tuple[str, int], int] = {}
-
-    # What it is.
-
-    @property
-    def auto_model(self) -> Any:
-        """The transformers model."""
-        return self.model
-
-    @property
-    def config(self) -> Any:
-        """The transformers configuration."""
-        return self.model.config
-
-    @property
-    def processor(self) -> Any:
-        """The tokenizer, under the name it has where models take more than text."""
-        return self.tokenizer
-
-    @property
-    def max_seq_length(self) -> int:
-        """Most tokens of a text, special tokens included; longer texts are cut."""
-        return int(self.tokenizer.model_max_length)
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int) -> None:
-        self.tokenizer.model_max_length = value
-
-    def get_embedding_dimension(self) -> int:
-        """Numbers per token."""
-        return int(self.model.config.hidden_size)
-
-    get_word_embedding_dimension = get_embedding_dimension
 
     # From texts to rows.
 

@@ -67,3 +67,5 @@ def test_unknown_names_in_a_run_are_refused_by_line(tmp_path: Path, source: Sour
         load_run(path, source)
     with pytest.raises(DataError, match=r"b\.trec: has none of the queries, only such as 'q0'"):
         load_run(write_run(tmp_path / "b.trec", "q0 Q0 c2 1 9"), source)
+    with pytest.raises(DataError, match=r"c\.trec: is empty; give a run of these queries"):
+        load_run(write_run(tmp_path / "c.trec"), source)

@@ -112,6 +112,24 @@ def test_matrices_come_from_files_arrays_and_tensors(tmp_path: Path, dtype: str)
     assert same(exact_top_k(torch.from_numpy(queries).requires_grad_(), corpus, 7), expected)
 
 
+def test_rows_of_an_array_are_read_where_they_lie_and_never_written_to() -> None:
+    corpus = unit(50, 8)
+    before = corpus.copy()
+    for form in (corpus, torch.from_numpy(corpus)):
+        assert np.shares_memory(exact.Rows(form, "corpus").block(3, 9).numpy(), corpus)
+        exact_top_k(unit(5, 8, 1), form, 3, cosine=True, tile=(2, 7))
+    assert np.array_equal(corpus, before)
+
+
+def test_pairs_have_the_same_score_with_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, corpus = exact.Rows(unit(40, 48), "query"), exact.Rows(unit(70, 48, 1), "corpus")
+    rows, columns = (part.ravel() for part in np.indices((40, 70)))
+    expected = exact.pair_products(queries, corpus, rows, columns)
+    monkeypatch.setattr("training.retrieval.matrix.PAIR_NUMBERS", 48 * 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert np.array_equal(exact.pair_products(queries, corpus, rows, columns), expected)
+
+
 def test_nothing_to_search_gives_no_hits() -> None:
     for queries, documents in ((0, 5), (3, 0), (0, 0)):
         hits = exact_top_k(unit(queries, 4), unit(documents, 4), 2)

@@ -60,27 +60,28 @@ def test_tokenizers_that_pad_and_cut_on_the_left(tmp_path: Path) -> None:
     assert_close(ours.encode(WORDED), theirs.encode(WORDED, batch_size=1))
 
 
+FORMS: list[dict[str, Any]] = [
+    {"convert_to_numpy": False},
+    {"convert_to_tensor": True},
+    {"normalize_embeddings": True},
+    {"truncate_dim": 7},
+    {"truncate_dim": 7, "normalize_embeddings": True},
+    {"precision": "binary"},
+    {"precision": "ubinary", "convert_to_tensor": True},
+    {"precision": "int8"},
+    {"precision": "uint8", "convert_to_numpy": False},
+    {"batch_size": 1},
+    {"prompt": "the dog "},
+]
+STEPS = ("int8", "uint8")
+"""Precisions whose ranges cannot come from one embedding; see test_quantization."""
+ALONE = [form for form in FORMS if form.get("precision") not in STEPS]
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"convert_to_numpy": False},
-        {"convert_to_tensor": True},
-        {"normalize_embeddings": True},
-        {"truncate_dim": 7},
-        {"truncate_dim": 7, "normalize_embeddings": True},
-        {"precision": "binary"},
-        {"precision": "ubinary", "convert_to_tensor": True},
-        {"precision": "int8"},
-        {"precision": "uint8", "convert_to_numpy": False},
-        {"batch_size": 1},
-        {"prompt": "the dog "},
-    ],
-    ids=str,
+    ("options", "single"), [*((form, False) for form in FORMS), *((form, True) for form in ALONE)], ids=str
 )
-@pytest.mark.parametrize("single", [False, True])
 def test_every_form_of_output(options: dict[str, Any], single: bool, prompted_dir: Path) -> None:
-    if single and options.get("precision") in ("int8", "uint8"):
-        pytest.skip("ranges cannot come from one embedding; see test_quantization")
     ours, theirs = both(prompted_dir)
     inputs: Any = WORDED[0] if single else WORDED
     found, expected = ours.encode(inputs, **options), theirs.encode(inputs, **options)
@@ -88,7 +89,7 @@ def test_every_form_of_output(options: dict[str, Any], single: bool, prompted_di
     first, second = (found[0], expected[0]) if isinstance(found, list) else (found, expected)
     assert first.dtype == second.dtype
     difference = np.abs(np.array(np.stack(found), dtype=np.float64) - np.array(np.stack(expected), dtype=np.float64))
-    if options.get("precision") in ("int8", "uint8"):
+    if options.get("precision") in STEPS:
         assert difference.max() <= 1  # a number on the edge of two steps may fall to either side
         assert (difference > 0).mean() < 0.02
     else:

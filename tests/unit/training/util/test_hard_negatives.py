@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import random
 import re
 from pathlib import Path
@@ -258,6 +259,24 @@ def test_defect_3871_prompts_shared_cached_embeddings(tmp_path: Path) -> None:
     assert embedder.calls == 3
     mine(model=embedder, cache_folder=tmp_path, query_prompt="z", corpus=[*FURTHER, "more"])
     assert embedder.calls == 4
+
+
+def test_a_cache_that_cannot_be_written_keeps_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk. Two processes that write the same file do not share a temporary one either."""
+    written: list[str] = []
+
+    def torn(stream: Any, array: Any) -> None:
+        stream.write(b"half")
+        written.append(stream.name)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "save", torn)
+    with pytest.raises(OSError, match="no space left"):
+        mine(model=Weights(0), cache_folder=tmp_path)
+    assert str(os.getpid()) in Path(written[0]).name
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_without_content_are_not_cached(tmp_path: Path) -> None:
