@@ -16,7 +16,7 @@ from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, read_manifest, write_manifest
 from training.candidates import load_task
 from training.evaluate_plan import Job, Plan, plan_of
-from training.evaluate_rankers import Scorer, model_scorer, names_of
+from training.evaluate_rankers import Scorer, model_scorer, names_of, parent_scorer
 from training.evaluate_result import Result, measure
 from training.evaluate_runs import write_runs
 from training.evaluation_plot import check_plot, plot_curves
@@ -79,10 +79,9 @@ def rankers(model: CrossEncoder, plan: Plan, options: argparse.Namespace) -> dic
     """The parent's cosine if there is one, the models to compare with, and the model itself last."""
     found: dict[str, Scorer] = {}
     if plan.parent is not None:
-        from training.bi_encoder import BiEncoder
         from training.parent import resolve_parent
 
-        found[PARENT] = BiEncoder(resolve_parent(plan.parent)).cosines
+        found[PARENT] = parent_scorer(resolve_parent(plan.parent))
     others = options.against or []
     stages = ("bm25", "dense", "run")
     for name, other in zip(names_of(others, (*stages, PARENT, MODEL)), others, strict=True):

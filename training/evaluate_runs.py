@@ -50,8 +50,10 @@ def run_scores(scores: NDArray[np.floating], depth: int) -> NDArray[np.float32]:
 
 def falling(scores: NDArray[np.floating]) -> NDArray[np.float32]:
     """The scores, those that are equal lowered by the least possible: tools that order ties by id then read the same
-    order. float32, as many of these tools compute."""
+    order. float32, as many of these tools compute. What has no score, -inf, comes behind the rest.
+    """
     strict = np.array(scores, dtype=np.float32)
+    strict[np.isneginf(strict)] = strict[np.isfinite(strict)].min(initial=0.0) - 1
     for i in range(1, len(strict)):
         if strict[i] >= strict[i - 1]:
             strict[i] = np.nextafter(strict[i - 1], np.float32(-np.inf))

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from app.model.backends import BackendOptions
 from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions
 from app.model.manifest import Manifest
+from app.model.placement import installed_runtimes
 from app.model.types import Batch, Encoded, EncodeOptions, FloatArray
 from training.errors import ParityError
 from training.export_entry import figures_of, graph_entry
@@ -148,7 +148,8 @@ def _write(
 
 def _runtimes(target: Target) -> list[str]:
     """The target's own backend, and those of its others that are installed."""
-    return [target.backend, *(backend for backend in target.also_runs_on if find_spec(backend))]
+    installed = installed_runtimes()
+    return [target.backend, *(backend for backend in target.also_runs_on if backend in installed)]
 
 
 def _measure(reference: CrossEncoder, draft: Path, target: Target, sample: Sample, backend: str) -> Figures:

@@ -36,7 +36,6 @@ class Target:
     write: Callable[[Material, Path], None]
     backend: str = "onnx"
     arithmetic: Precision = "fp32"
-    calibrated: bool = False
     also_runs_on: tuple[str, ...] = ()
     """Further backends that are to compute the graph equally well; where installed, they are measured too."""
 

@@ -21,4 +21,4 @@ def write(material: Material, path: Path) -> None:
     onnx.save(model, str(path))
 
 
-TARGET = Target("onnx/model_int8.onnx", "int8", INT8, write, calibrated=True, also_runs_on=("openvino",))
+TARGET = Target("onnx/model_int8.onnx", "int8", INT8, write, also_runs_on=("openvino",))

@@ -14,4 +14,4 @@ def write(material: Material, path: Path) -> None:
     write_int8(material.graph, path, material.calibration)
 
 
-TARGET = Target("openvino/openvino_model_qint8_quantized.xml", "int8", INT8, write, backend="openvino", calibrated=True)
+TARGET = Target("openvino/openvino_model_qint8_quantized.xml", "int8", INT8, write, backend="openvino")

@@ -108,3 +108,12 @@ def test_scores_in_a_run_file_fall_strictly_in_float32() -> None:
     assert (np.diff(scores) < 0).all()
     assert scores == pytest.approx([3.0, 3.0, 3.0, 3.0, -1.0], abs=1e-6)
     assert run_scores(np.array([2.0, -1.0, 9.0, 9.0]), depth=2).tolist() == [2.0, -1.0, -2.0, -3.0]
+
+
+def test_candidates_without_a_score_fall_behind_the_others_in_a_run_file() -> None:
+    """A first stage that does not know some of a pool; equal or infinite scores would be read back in another order."""
+    scores = falling(np.array([2.0, -3.0, -np.inf, -np.inf, -np.inf]))
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) < 0).all()
+    assert scores[:2].tolist() == [2.0, -3.0]
+    assert np.isfinite(falling(np.array([-np.inf, -np.inf]))).all()

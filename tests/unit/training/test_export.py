@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,9 +26,11 @@ from tests.unit.training.export_models import FAMILIES, PAIRS, write_tiny
 from training.__main__ import main
 from training.errors import ParityError
 from training.export import ExportOptions, export
+from training.export_entry import graph_entry
 from training.export_targets import TARGETS, load_target
 from training.parity import Figures
 from training.parity_texts import arrange, read_texts
+from training.parity_thresholds import Thresholds
 
 ANYTHING = {
     "max_score_difference": 1.0,
@@ -161,6 +164,56 @@ def test_the_manifest_tells_how_faithful_a_graph_is(all_targets: Path, target: s
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_the_manifest_names_the_runtimes_that_compute_a_graph(all_targets: Path, target: str) -> None:
+    """The target's own, and those that it was measured on too, with their figures."""
+    manifest = read_manifest(all_targets / "out")
+    assert manifest is not None
+    entry, form = manifest.graphs[GRAPHS[target]], load_target(target)
+    others = ["openvino"] if target == "onnx-int8-static" else []
+    assert entry["runtimes"] == [form.backend, *others]
+    assert list(entry["parity_on"]) == others
+    for figures in entry["parity_on"].values():
+        assert set(figures) == set(entry["parity"])
+        assert figures["rows"] == 32
+        assert figures["max_score_difference"] > 0
+
+
+FIGURES: Figures = {
+    "max_score_difference": 0.1,
+    "mean_score_difference": 0.01,
+    "score_range": 1.0,
+    "kendall_tau": 0.97,
+    "top10_overlap": 0.9,
+}
+
+
+def test_a_runtime_that_misses_the_thresholds_is_not_named() -> None:
+    """Its figures are told all the same; the target's own is always named, and judged."""
+    target, kept = load_target("onnx-int8-static"), Thresholds(0.1, 0.01, 0.9, 0.9, 0.01)
+    far = {**FIGURES, "kendall_tau": 0.8}
+
+    def entry(own: Figures, other: Figures) -> dict[str, Any]:
+        return graph_entry("onnx-int8-static", target, {"onnx": own, "openvino": other}, kept, "texts", "sigmoid")
+
+    missed = entry(FIGURES, far)
+    assert (missed["runtimes"], missed["within_thresholds"]) == (["onnx"], True)
+    assert (missed["parity"], missed["parity_on"]) == (FIGURES, {"openvino": far})
+    own_missed = entry(far, FIGURES)
+    assert (own_missed["runtimes"], own_missed["within_thresholds"]) == (["onnx", "openvino"], False)
+
+
+def test_runtimes_that_are_not_installed_are_not_measured(
+    reranker_dir: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.export.installed_runtimes", lambda: ["onnx", "torch"])
+    export(reranker_dir, tmp_path / "out", ["onnx-int8-static"], ExportOptions(texts, thresholds=ANYTHING))
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    entry = manifest.graphs[GRAPHS["onnx-int8-static"]]
+    assert (entry["runtimes"], entry["parity_on"]) == (["onnx"], {})
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_measured_figures_are_those_of_the_published_graph(all_targets: Path, texts: Path, target: str) -> None:
     """Loaded again and scored through the usual way."""
     manifest = read_manifest(all_targets / "out")
@@ -257,6 +310,51 @@ def test_the_command_shows_the_table_and_fails(
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     assert manifest.graphs[GRAPHS["onnx-int8"]]["within_thresholds"] is False
+
+
+@pytest.mark.parametrize(
+    ("bound", "figure"),
+    [
+        (("--max-score-difference", "-1"), "max_score_difference"),
+        (("--max-mean-difference", "-1"), "mean_score_difference"),
+        (("--min-kendall-tau", "2"), "kendall_tau"),
+        (("--min-top10-overlap", "2"), "top10_overlap"),
+        (("--max-ndcg10-loss", "-2"), "ndcg10_change"),
+    ],
+)
+def test_each_bound_of_the_command_is_enforced(
+    bound: tuple[str, str],
+    figure: str,
+    reranker_dir: Path,
+    data_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On judged texts; it is the only one that is broken."""
+    command = ["export", str(reranker_dir), "--output", str(tmp_path / "out"), "--texts", str(data_root / "facts")]
+    assert main([*command, "--split", "train", *bound]) == 2
+    error = capsys.readouterr().err
+    assert f"model: onnx ({figure} " in error
+    assert ";" not in error.partition("(")[2].partition(")")[0]
+
+
+def test_the_command_reads_the_split_and_as_many_pairs_as_are_asked_for(
+    reranker_dir: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the eight queries measure, each with eight documents; without --texts the bundled sample is read."""
+    command = ["export", str(reranker_dir), "--texts", str(data_root / "facts"), "--output"]
+    assert main([*command, str(tmp_path / "absent")]) == 2
+    assert "test.tsv" in capsys.readouterr().err
+    rows = {}
+    for pairs, texts in (("2", command[2:4]), ("256", command[2:4]), ("40", [])):
+        output = tmp_path / f"{pairs}{bool(texts)}"
+        given = [*texts, "--split", "train", "--pairs", pairs, "--output", str(output)]
+        assert main(["export", str(reranker_dir), *given]) == 0
+        manifest = read_manifest(output)
+        assert manifest is not None
+        entry = manifest.graphs[GRAPHS["onnx"]]
+        rows[entry["texts"], pairs] = entry["parity"]["rows"]
+    assert rows == {("facts", "2"): 8, ("facts", "256"): 32, ("bundled sample", "40"): 40}
 
 
 def test_an_interruption_leaves_nothing(reranker_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
