@@ -49,7 +49,7 @@ def main() -> int:
         print(f"running {name} ...", flush=True)
         results.append(SCENARIOS[name](bench))
     figures = [figure for result in results for figure in result.figures]
-    write_table(figures, out, heading)
+    write_table(results, out, heading)
     write_plot(results, out / "bench.png", heading)
     missed = [figure for figure in figures if figure.passed is False]
     print(f"\n{len(missed)} bars missed; written to {out}")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import FloatArray
+from tests.benchmarks.foreign import CORES, ForeignCpu
 from tests.benchmarks.judge import Verdict, judge
 from tests.benchmarks.load import Answer, Load, Outcome, Stream, run
 from tests.benchmarks.server import Counts, Server
 from tests.benchmarks.texts import Request, TextSource
-
-CORES = psutil.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,8 @@ class Result:
     scenario: str
     figures: list[Figure] = field(default_factory=list)
     series: dict[str, list[float]] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+    """Markdown tables of its own, beside that of the figures."""
 
     def add(self, quantity: str, value: float, unit: str) -> None:
         """A figure without a bar."""
@@ -108,23 +107,9 @@ Scenario = Callable[[Bench], Result]
 
 def apply(server: Server, streams: Sequence[Stream], seconds: float, count: int = 1 << 60) -> Window:
     """Applies a load and measures its window. Foreign CPU use of more than a few percent spoils the figures."""
-    counts, server_cpu = server.counts(), server.cpu_s()
-    began, busy, ours = time.perf_counter(), _busy_s(), _own_cpu_s()
+    counts, server_cpu, foreign = server.counts(), server.cpu_s(), ForeignCpu([server.process])
     outcome = run(Load(server.url, streams, seconds, count))
-    server_cpu = server.cpu_s() - server_cpu
-    foreign_s = _busy_s() - busy - (_own_cpu_s() - ours) - server_cpu
-    foreign = 100 * max(0.0, foreign_s) / ((time.perf_counter() - began) * CORES)
-    return Window(outcome, server.counts().since(counts), server_cpu, foreign)
-
-
-def _own_cpu_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
-
-
-def _busy_s() -> float:
-    times = psutil.cpu_times()
-    return float(sum(times)) - times.idle - getattr(times, "iowait", 0.0)
+    return Window(outcome, server.counts().since(counts), server.cpu_s() - server_cpu, foreign.percent())
 
 
 def percentile(values: Sequence[float], q: float) -> float:

@@ -1,17 +1,21 @@
-"""The forms in which one trained model can be scored, exported once and loaded side by side."""
+"""The forms in which one trained model can be scored, exported once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import filecmp
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import openvino
-
 from app.model.backends import BackendOptions, Precision
+from app.model.cpus import cpu_model
 from app.model.cross_encoder import CrossEncoder
-from training.export import ExportOptions, export
-from training.export_targets import load_target
+from app.model.manifest import read_manifest
+
+PEER = "sentence-transformers"
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +29,22 @@ class Form:
     kind: str = "fp32"
     """What is promised of its scores: fp32 (1e-5), lossless (1e-3) or int8."""
 
+    def directory(self, reference: Path, exported: Path) -> Path:
+        """Where it is loaded from."""
+        return reference if self.target is None else exported
+
     def load(self, reference: Path, exported: Path) -> CrossEncoder:
         """The loaded form."""
-        if self.target is None:
-            return CrossEncoder.load(reference, self.backend, BackendOptions(precision=self.precision))
-        return CrossEncoder.load(exported, self.backend, self.options)
+        options = BackendOptions(graph=self.graph(exported), precision=self.precision)
+        return CrossEncoder.load(self.directory(reference, exported), self.backend, options)
 
-    @property
-    def options(self) -> BackendOptions:
-        """How its backend is to load it."""
-        graph = "" if self.target is None else load_target(self.target).graph
-        return BackendOptions(graph=graph, precision=self.precision)
-
-    @property
-    def flags(self) -> list[str]:
+    def flags(self, exported: Path) -> list[str]:
         """The same for the service's command line."""
-        return ["--backend", self.backend, "--graph", self.options.graph, "--precision", self.precision]
+        return ["--backend", self.backend, "--graph", self.graph(exported), "--precision", self.precision]
+
+    def graph(self, exported: Path) -> str:
+        """Its graph's place among the exported ones, empty for the weights themselves."""
+        return "" if self.target is None else _graphs(exported)[self.target]
 
 
 FORMS = (
@@ -49,22 +53,42 @@ FORMS = (
     Form("openvino fp32", "onnx", "openvino"),
     Form("openvino bf16", "openvino-bf16", "openvino", "bf16", "lossless"),
     Form("onnx int8 dynamic", "onnx-int8", "onnx", kind="int8"),
-    Form("onnx int8", "onnx-int8-static", "onnx", kind="int8"),
-    Form("openvino int8", "openvino-int8", "openvino", kind="int8"),
-    Form("openvino int8 + bf16", "openvino-int8", "openvino", "bf16", "int8"),
+    Form("onnx int8 QDQ", "onnx-int8-static", "onnx", kind="int8"),
+    Form("openvino int8 QDQ", "onnx-int8-static", "openvino", kind="int8"),
+    Form("openvino int8 NNCF", "openvino-int8", "openvino", kind="int8"),
+    Form("openvino int8 NNCF + bf16", "openvino-int8", "openvino", "bf16", "int8"),
 )
 
 
+def runnable() -> list[Form]:
+    """The forms that this machine's processor can compute."""
+    return [form for form in FORMS if form.precision != "bf16" or has_bf16()]
+
+
+def has_bf16() -> bool:
+    """Whether the processor has bf16 arithmetic; emulated, it is slower than float32."""
+    return any("bf16" in word for word in cpu_model().split())
+
+
 def prepare(reference: Path, out: Path) -> Path:
-    """The directory with every exported graph; what an earlier run left is used again."""
+    """The directory with every exported graph; those that an earlier run made of the same weights are used again."""
     exported = out / "exported"
-    if not exported.exists():
-        targets = list(dict.fromkeys(form.target for form in FORMS if form.target))
-        export(reference, exported, targets, ExportOptions(allow_parity_loss=True))
+    targets = list(dict.fromkeys(form.target for form in runnable() if form.target))
+    if not _has(exported, reference, targets):
+        shutil.rmtree(exported, ignore_errors=True)
+        command = [sys.executable, "-m", "training", "export", str(reference), "--output", str(exported)]
+        subprocess.run([*command, "--allow-parity-loss", "--target", *targets], check=True)
     return exported
 
 
-def runnable() -> Iterator[Form]:
-    """The forms that this machine's processor can compute."""
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return (form for form in FORMS if form.precision != "bf16" or "BF16" in capabilities)
+def _has(exported: Path, reference: Path, targets: list[str]) -> bool:
+    weights = [directory / WEIGHTS for directory in (exported, reference)]
+    if not all(path.is_file() for path in weights) or not set(targets) <= set(_graphs(exported)):
+        return False
+    return filecmp.cmp(*weights, shallow=False)
+
+
+def _graphs(exported: Path) -> dict[str, str]:
+    """Graphs by target, as the manifest has them."""
+    manifest = read_manifest(exported)
+    return {} if manifest is None else {entry["target"]: graph for graph, entry in manifest.graphs.items()}

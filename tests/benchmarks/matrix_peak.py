@@ -1,42 +1,70 @@
-"""What the machine's matrix products reach at best, as a measure for everything else."""
+"""What the machine's matrix products reach at best, as a measure for everything else.
+
+`python -m tests.benchmarks.matrix_peak` prints it as JSON: billions of operations per second by kind of arithmetic.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from functools import cache
-
-import numpy as np
-import onnxruntime
-import torch
-from onnx import TensorProto, helper
+from collections.abc import Callable, Mapping
+from typing import Any
 
 SIZE, ROUNDS = 1536, 7
 
 
-@cache
-def peak_gflops(kind: str) -> float:
-    """Billions of multiplications and additions per second in `kind`, the best of some large square products."""
-    seconds = (
-        _int8_seconds() if kind == "int8" else _float_seconds(torch.bfloat16 if kind == "lossless" else torch.float32)
-    )
-    return 2e-9 * SIZE**3 / seconds
+def peaks(environment: Mapping[str, str]) -> dict[str, float]:
+    """GFLOP/s for fp32, lossless (bf16) and int8, measured in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.matrix_peak"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(environment)).stdout
+    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return found
 
 
-def gflop(config: dict[str, int], lengths: list[int]) -> float:
+def gflop(config: Mapping[str, Any], lengths: list[int]) -> float:
     """Billions of operations of the matrix products of a BERT encoder on rows of these lengths."""
     hidden, wide, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     tokens, pairs = sum(lengths), sum(length**2 for length in lengths)
-    return 2e-9 * layers * (tokens * (4 * hidden**2 + 2 * hidden * wide) + 2 * pairs * hidden)
+    return float(2e-9 * layers * (tokens * (4 * hidden**2 + 2 * hidden * wide) + 2 * pairs * hidden))
 
 
-def _float_seconds(dtype: torch.dtype) -> float:
+def _measured() -> dict[str, float]:
+    """Multiplications and additions per second, the best of some large square products and of two libraries."""
+    import torch
+
+    from app.model.cpus import available_cpus
+    from tests.benchmarks.forms import has_bf16
+
+    torch.set_num_threads(available_cpus())
+    kinds = {"fp32": torch.float32} | ({"lossless": torch.bfloat16} if has_bf16() else {})
+    seconds = {kind: _float_seconds(dtype) for kind, dtype in kinds.items()}
+    seconds["int8"] = min(_torch_int8_seconds(), _onnx_int8_seconds())
+    return {kind: 2e-9 * SIZE**3 / taken for kind, taken in seconds.items()}
+
+
+def _float_seconds(dtype: Any) -> float:
+    import torch
+
     first, second = torch.randn(2, SIZE, SIZE).to(dtype).unbind()
     return _best(lambda: first @ second)
 
 
-def _int8_seconds() -> float:
-    """By ONNX Runtime: uint8 by int8, as quantised graphs multiply."""
+def _torch_int8_seconds() -> float:
+    """int8 by int8."""
+    import torch
+
+    first, second = torch.randint(-127, 127, (2, SIZE, SIZE), dtype=torch.int8).unbind()
+    return _best(lambda: torch._int_mm(first, second))
+
+
+def _onnx_int8_seconds() -> float:
+    """uint8 by int8, as quantised graphs multiply."""
+    import numpy as np
+    import onnxruntime
+    from onnx import TensorProto, helper
+
     node = helper.make_node("MatMulInteger", ["a", "b"], ["c"])
     inputs = [
         helper.make_tensor_value_info("a", TensorProto.UINT8, [SIZE, SIZE]),
@@ -61,3 +89,7 @@ def _best(call: Callable[[], object]) -> float:
         call()
         taken.append(time.perf_counter() - began)
     return min(taken)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measured()))

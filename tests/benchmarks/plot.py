@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tests.benchmarks import plot_scoring
 from tests.benchmarks.bench import Result
-
-Series = Mapping[str, Sequence[float]]
+from tests.benchmarks.plot_scoring import Series
 
 
 def write_plot(results: Sequence[Result], path: Path, heading: str) -> None:
-    """Writes a PNG with one panel per scenario."""
-    figure = Figure(figsize=(5 * len(results), 4))
+    """Writes a PNG with the panels of each scenario."""
+    drawn = [(panel, result) for result in results for panel in PANELS[result.scenario]]
+    figure = Figure(figsize=(5 * len(drawn), 4.5), layout="constrained")
     FigureCanvasAgg(figure)  # no display needed
-    panels = figure.subplots(1, len(results), squeeze=False)
-    for result, axes in zip(results, panels[0], strict=True):
+    for (panel, result), axes in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True):
         axes.set_title(result.scenario)
-        PANELS[result.scenario](axes, result.series)
+        panel(axes, result.series)
     figure.suptitle(heading)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 
@@ -50,23 +49,11 @@ def _overload(axes: Axes, series: Series) -> None:
     axes.legend()
 
 
-def _throughput(axes: Axes, series: Series) -> None:
-    """Bars of the medians: one group per form, one colour per mix of lengths."""
-    mixes = list(dict.fromkeys(name.partition(": ")[0] for name in series if not name.startswith("budget")))
-    for number, mix in enumerate(mixes):
-        own = {name.partition(": ")[2]: values for name, values in series.items() if name.startswith(f"{mix}: ")}
-        places = np.arange(len(own)) + number / (len(mixes) + 1)
-        axes.barh(places, [float(np.median(values)) for values in own.values()], 1 / (len(mixes) + 1), label=mix)
-        axes.set_yticks(np.arange(len(own)) + 0.25, list(own), fontsize=7)
-    axes.set(xlabel="pairs/s", xscale="log")
-    axes.legend(fontsize=7)
-
-
-PANELS: dict[str, Callable[[Axes, Series], None]] = {
-    "saturation": _rounds,
-    "lone": _distributions,
-    "mixed": _distributions,
-    "mixed-poisson": _distributions,
-    "overload": _overload,
-    "scoring": _throughput,
+PANELS: dict[str, tuple[Callable[[Axes, Series], None], ...]] = {
+    "saturation": (_rounds,),
+    "lone": (_distributions,),
+    "mixed": (_distributions,),
+    "mixed-poisson": (_distributions,),
+    "overload": (_overload,),
+    "scoring": (plot_scoring.throughput, plot_scoring.budgets, plot_scoring.latency),
 }

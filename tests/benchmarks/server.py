@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,9 @@ class Server:
 
 
 @contextmanager
-def serving(model: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server]:
+def serving(
+    model: str, log: Path, flags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A server of `model` with default settings but for `flags`; stopped at the end, whatever happens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -103,7 +105,7 @@ def serving(model: str, log: Path, flags: Sequence[str] = ()) -> Iterator[Server
     command = [sys.executable, "-m", "app", "--model", f"bench={model}", "--port", str(port), *flags]
     with log.open("wb") as sink:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stderr=sink, stdout=sink)
+        process = subprocess.Popen(command, stderr=sink, stdout=sink, env=environment)
         try:
             server = Server(process, port)
             _await_ready(server, process, log)

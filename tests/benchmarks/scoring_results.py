@@ -1,0 +1,119 @@
+"""What the scoring scenario has measured, its bars, and its tables. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.benchmarks.bench import percentile
+from tests.benchmarks.forms import PEER
+from tests.benchmarks.report import markdown
+
+MIX = "lognormal"
+"""The mix of lengths that forms are chosen by: as in traffic."""
+PROMISED = {"fp32": 1e-5, "lossless": 1e-3, "int8": math.inf}
+"""Largest score difference from the peer by kind of form. What int8 costs on real text, `export` says."""
+MEDIAN_BAR = {"fp32": 1.9, "lossless": 3.5, "int8": 6.0}
+LOWEST_BAR = {"fp32": 1.6, "lossless": 3.2, "int8": 5.0}
+Sweep = Mapping[int, float]
+"""Pairs/s by batch budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A form, or the peer, on one mix of lengths.
+
+    `rates` [pairs/s] and `peer_rates` are of the same rounds, `size` is the batch budget [tokens] of all (of the peer:
+    pairs), `of_peak` the share of the machine's matrix products [%], `latencies_ms` are of requests of 10 documents.
+    """
+
+    name: str
+    kind: str
+    mix: str
+    size: int
+    rates: list[float]
+    peer_rates: list[float]
+    sweep: Sweep = field(default_factory=dict)
+    of_peak: float = math.nan
+    latencies_ms: list[float] = field(default_factory=list)
+    difference: float = 0.0
+    tau: float = 1.0
+
+    @property
+    def ratios(self) -> list[float]:
+        """Speed over the peer's, round by round."""
+        return [own / peer for own, peer in zip(self.rates, self.peer_rates, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What has to be reached."""
+
+    quantity: str
+    value: float
+    bar: float
+
+
+def is_faithful(kind: str, difference: float) -> bool:
+    """Whether the figures of a form of this kind may count; not where the difference is not a number."""
+    return difference <= PROMISED[kind]
+
+
+def kinds(measured: Sequence[Measured]) -> list[str]:
+    """Kinds of forms that ran, each with its own bars: without bf16 arithmetic nothing but float32 is lossless."""
+    found = {each.kind for each in measured}
+    return [kind for kind in PROMISED if kind in found]
+
+
+def fastest(measured: Sequence[Measured], kind: str) -> Measured:
+    """The fastest form of a kind on texts as in traffic. What fp32 reaches counts as lossless too."""
+    accepted = {"fp32", "lossless"} if kind == "lossless" else {kind}
+    own = [each for each in measured if each.mix == MIX and each.kind in accepted]
+    return max(own, key=lambda each: median(each.ratios))
+
+
+def bars(measured: Sequence[Measured]) -> list[Bar]:
+    """For the fastest form of each kind: its speed, and that it is not slower than the peer on any mix of lengths."""
+    found = []
+    for kind in kinds(measured):
+        best = fastest(measured, kind)
+        found.append(Bar(f"{kind} ({best.name}) / peer, median", median(best.ratios), MEDIAN_BAR[kind]))
+        found.append(Bar(f"{kind} ({best.name}) / peer, lowest round", min(best.ratios), LOWEST_BAR[kind]))
+        found += [
+            Bar(f"{kind} ({each.name}) / peer, {each.mix}", median(each.ratios), 1.0)
+            for each in measured
+            if each.name == best.name and each.mix != MIX
+        ]
+    return found
+
+
+def speed_table(measured: Sequence[Measured]) -> str:
+    """Markdown: one line per mix and form."""
+    head = ("mix", "form", "budget", "pairs/s", "/ peer", "lowest", "of peak", "p50 ms", "p99 ms", "diff.", "tau")
+    rows = [
+        (
+            each.mix,
+            each.name,
+            f"{each.size} {'pairs' if each.name == PEER else 'tokens'}",
+            f"{median(each.rates):.1f}",
+            f"{median(each.ratios):.2f}",
+            f"{min(each.ratios):.2f}",
+            "" if math.isnan(each.of_peak) else f"{each.of_peak:.0f} %",
+            f"{percentile(each.latencies_ms, 50):.1f}",
+            f"{percentile(each.latencies_ms, 99):.1f}",
+            f"{each.difference:.2g}",
+            f"{each.tau:.4f}",
+        )
+        for each in measured
+    ]
+    return markdown(head, rows)
+
+
+def budget_table(measured: Sequence[Measured]) -> str:
+    """Markdown: pairs/s of each form by batch budget [tokens], the best of few rounds over few pairs."""
+    forms = [each for each in measured if each.name != PEER]
+    sizes = sorted({size for each in forms for size in each.sweep})
+    rows = [(each.mix, each.name, *(f"{each.sweep.get(size, math.nan):.1f}" for size in sizes)) for each in forms]
+    return markdown(("mix", "form", *map(str, sizes)), rows)
