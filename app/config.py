@@ -70,7 +70,9 @@ class Settings(BaseModel):
     providers: Names = Field(
         (), description="ONNX Runtime execution providers in order, e.g. TensorrtExecutionProvider; empty: by device."
     )
-    compile: bool = Field(False, description="Compile the model (torch backend): slower start, faster scoring.")
+    compile: bool = Field(
+        False, description="Compile the model (torch backend), padding and all: slower start, often faster scoring."
+    )
     threads: int = Field(0, ge=0, description="Threads for scoring; 0 follows the CPU quota of the container.")
     max_length: int = Field(0, ge=0, description="Limit per query-document pair [tokens]; 0: the model's own.")
     truncation: Literal["longest_first", "only_second"] = Field(
@@ -83,7 +85,7 @@ class Settings(BaseModel):
     hub_token: str = Field("", repr=False, description="Access token for private Hub models; empty: the saved login.")
     hub_local_files_only: bool = Field(False, description="Never contact the Hub; use directories and its cache.")
     max_batch_tokens: int = Field(
-        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: measured on CPU, 16384 on GPU."
+        0, ge=0, description="Longest row x rows of a batch [tokens]; 0: measured, on a GPU within its free memory."
     )
     max_batch_rows: int = Field(256, ge=1, description="Most rows of a batch [rows].")
     min_batch_fill: float = Field(

@@ -18,12 +18,13 @@ from app.lifecycle import Lifecycle
 from app.metrics import Metrics
 from app.model.artifact import Artifact
 from app.model.backends import Backend, BackendOptions
+from app.model.batch_budget import DEFAULT_BUDGET
 from app.model.bucketing import Budget
 from app.model.cpus import available_cpus
 from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions
 from app.model.parity import ParityPolicy
-from app.model.tuning import DEFAULT_BUDGET, Tuned, Tuner
+from app.model.tuning import Tuned, Tuner
 from app.model.tuning_cache import TuningCache
 from app.model.types import Encoded
 from app.score_cache import ModelScores, ScoreCache

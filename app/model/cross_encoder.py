@@ -11,7 +11,7 @@ import numpy as np
 from app.errors import ArtifactError, ConfigError, RerankerError
 from app.model.activations import ACTIVATIONS
 from app.model.artifact import Artifact, check_logits, read_artifact
-from app.model.backends import Backend, BackendOptions, backend_class
+from app.model.backends import Backend, BackendOptions, Preparing, backend_class
 from app.model.bucketing import Budget, cut_batches
 from app.model.hub import HubOptions, resolve
 from app.model.messages import first_line
@@ -86,8 +86,9 @@ class CrossEncoder:
         return replace(self.options, max_document_tokens=max_document_tokens)
 
     def pad(self, rows: Sequence[Encoded]) -> Batch:
-        """A padded batch of shape (rows, longest)."""
-        return self.tokenizer.pad(rows)
+        """A padded batch of shape (rows, longest), of which the backend does in advance what it can."""
+        batch = self.tokenizer.pad(rows)
+        return self.backend.prepare(batch) if isinstance(self.backend, Preparing) else batch
 
     def forward(self, batch: Batch) -> FloatArray:
         """Logits of shape (rows, labels), float32."""

@@ -5,37 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 from app.errors import StartupError
 from app.model.artifact import Artifact, read_artifact
 from app.model.backends import Backend, BackendOptions, Precision, backend_class
-from app.model.bucketing import Budget
+from app.model.batch_budget import is_measured, measure_budget
 from app.model.candidates import LOSS, Candidate, candidates, precision_of
-from app.model.contest import ENOUGH, hold, sample_rows
+from app.model.contest import hold
 from app.model.cpus import available_cpus, cpu_model
 from app.model.cross_encoder import CrossEncoder
+from app.model.gpus import gpu_models
 from app.model.hub import HubOptions, resolve
-from app.model.measuring import Run, compare, smallest_near_best
 from app.model.messages import first_line
 from app.model.parity import ParityPolicy, enforce, manifest_graphs
 from app.model.placement import fixed_backend, installed_runtimes, readable, runtime_versions, select_weights
 from app.model.tuning_cache import TuningCache
-from app.model.types import Encoded
 
 log = logging.getLogger(__name__)
 
-CONTEST_S, BUDGET_S = 1.2, 0.8
-"""Most time for measuring candidates and batch budgets: 2 s in all, beside the loading of the candidates."""
-BUDGETS = (256, 512, 1024, 2048)
-"""Batch budgets to choose from on a CPU [tokens]: what fits its caches."""
+CONTEST_S = 1.2
+"""Most time for measuring candidates: with `BUDGET_S` 2 s in all, beside the loading of the candidates."""
 STARTS = 3
 """Starts at which a measurement that the limit cut short is tried again: the machine may have been busy."""
-DEFAULT_BUDGET = 512
-"""Where the limit left time for a single measurement."""
-ROW_TOKENS = 64
-"""Length at which budgets are compared: a passage with its query, and a divisor of every budget."""
 
 Wrap = Callable[[Artifact, Backend], CrossEncoder]
 """`CrossEncoder.of` with the limits that the user set."""
@@ -93,7 +85,7 @@ class Tuner:
         measured: dict[str, Any] = {}
         if model is None:
             model, measured = self._contest(artifact, found, build)
-        if self.max_rows and model.backend.device == "cpu" and not kept.get("max_batch_tokens"):
+        if self.max_rows and is_measured(model.backend.device) and not kept.get("max_batch_tokens"):
             figures = measure_budget(model, self.max_rows)
             measured |= {**figures, "complete": measured.get("complete", True) and figures["complete"]}
         if measured:
@@ -124,7 +116,9 @@ class Tuner:
 
     def _key(self, artifact: Artifact, found: Sequence[Candidate]) -> dict[str, Any]:
         """Everything that a measurement depends on, as JSON."""
+        gpus = [] if self.options.device == "cpu" else gpu_models()
         return {
+            **({"gpus": gpus, "device": self.options.device} if gpus else {}),
             "cpu": cpu_model(),
             "threads": self.options.threads or available_cpus(),
             "artifact": artifact.digest(),
@@ -154,23 +148,3 @@ def _remembered(
         return None
     log.info("measured earlier", extra={"model": model.artifact.directory.name, **kept})
     return model
-
-
-def measure_budget(model: CrossEncoder, max_rows: int) -> dict[str, Any]:
-    """The smallest batch budget that costs next to no throughput, and what each of them gave [tokens/s]."""
-    tokens = len(sample_rows(model, 1, ROW_TOKENS)[0])
-    sizes = {budget: Budget(budget, max_rows).rows_at(tokens) for budget in BUDGETS}
-    batches = {budget: sample_rows(model, rows, tokens) for budget, rows in sizes.items()}
-    runs = [Run(sum(map(len, rows)), partial(_score, model, rows)) for rows in batches.values()]
-    timing = compare(runs, BUDGET_S)
-    rates = dict(zip(BUDGETS, timing.rates, strict=True))
-    return {
-        "max_batch_tokens": smallest_near_best(rates) or DEFAULT_BUDGET,
-        "budget_tokens_per_s": {str(budget): round(rate) for budget, rate in rates.items()},
-        "complete": timing.counts[1] >= ENOUGH,  # the larger ones are for machines that are fast
-    }
-
-
-def _score(model: CrossEncoder, rows: Sequence[Encoded]) -> None:
-    """Padding is part of what a batch costs."""
-    model.forward(model.pad(rows))

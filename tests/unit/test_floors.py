@@ -14,17 +14,21 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     ["app.errors"],
     [
-        *("app.model.types", "app.model.messages", "app.model.activations", "app.model.cpus"),
+        *("app.model.types", "app.model.messages", "app.model.activations", "app.model.cpus", "app.model.gpus"),
         *("app.model.bucketing", "app.model.manifest", "app.config", "app.metrics", "app.logs", "app.lifecycle"),
         *("app.batching.fairness", "app.batching.rate", "app.model.measuring"),
+        *("app.model.packed.layout", "app.model.packed.weights", "app.model.packed.rotary", "app.model.packed.dropout"),
+        *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
+        *("app.model.packed.gpu_attention", "app.model.packed.grid_attention"),
+        *("app.model.packed.buckets", "app.model.packed.flat"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),
-        *("app.score_cache", "app.batching.queue"),
+        *("app.score_cache", "app.batching.queue", "app.model.packed.bert", "app.model.packed.modernbert"),
     ],
-    ["app.model.tokenizer", "app.model.hub", "app.model.backends.", "app.batching.scoring"],
+    ["app.model.tokenizer", "app.model.hub", "app.model.backends.", "app.batching.scoring", "app.model.packed.select"],
     ["app.model.cross_encoder", "app.model.candidates", "app.batching.batcher"],
-    ["app.model.contest", "app.model.placement", "app.service"],
+    ["app.model.contest", "app.model.placement", "app.model.batch_budget", "app.service"],
     ["app.model.tuning"],
     ["app.registry"],
     ["app.api."],
@@ -33,6 +37,7 @@ FLOORS = [
 ]
 WITHIN = {
     "app.model.artifact",
+    "app.model.contest",
     "app.model.types",
     "app.model.bucketing",
     "app.model.backends.graphs",
@@ -40,6 +45,8 @@ WITHIN = {
     "app.api.errors",
 }
 WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
+WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
+WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
 """Modules that others of their own floor build on."""
 
 
@@ -73,7 +80,7 @@ def floor(module: str) -> int:
 
 
 KNOWN = {name for name, _ in [*modules("app"), *modules("training")]}
-PACKAGES = {"app", "app.model", "app.batching", "app.api"}
+PACKAGES = {"app", "app.model", "app.model.packed", "app.batching", "app.api"}
 
 
 @pytest.mark.parametrize(("module", "path"), [m for m in modules("app") if m[0] not in PACKAGES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from app.errors import ConfigError
 from app.model.artifact import Artifact
@@ -43,6 +43,28 @@ class Backend(Protocol):
 
         Raises DeviceError and BackendOutOfMemory; any other failure as it comes.
         """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A backend that can begin with a batch while it computes another one."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """The same batch, for one or more calls of `forward`. Raises as that does."""
+        ...
+
+
+@runtime_checkable
+class MemoryGauge(Protocol):
+    """A backend on a device with memory of its own."""
+
+    def free_memory_bytes(self) -> int:
+        """What nobody holds; memory that the runtime keeps for its next batches is held."""
+        ...
+
+    def release_memory(self) -> None:
+        """Gives back what the runtime keeps for its next batches."""
         ...
 
 

@@ -1,19 +1,26 @@
-"""PyTorch: any `AutoModelForSequenceClassification`, on CPU or GPU, in fp32, bf16 or fp16."""
+"""PyTorch: any `AutoModelForSequenceClassification`, on CPU or GPU, in fp32, bf16 or fp16.
+
+Without padding where `app.model.packed` has a network for the architecture, unless the model is compiled.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
 from app.model.backends.failures import translated
+from app.model.backends.torch_devices import CpuDevice, CudaDevice, Device, Upload
+from app.model.backends.torch_passes import PaddedPass, Pass, Work, best_pass
 from app.model.cpus import available_cpus
 from app.model.messages import first_line
 from app.model.types import Batch, FloatArray
@@ -46,9 +53,13 @@ class TorchBackend:
         if device.type == "cpu":
             torch.set_num_threads(options.threads or available_cpus())
         model = _load(artifact, DTYPES[options.precision]).to(device).eval()
-        accepted = set(inspect.signature(model.forward).parameters)
-        self._inputs = {"input_ids", "attention_mask"} | ({"token_type_ids"} & accepted if artifact.segments else set())
-        self._model = torch.compile(model, dynamic=True) if options.compile else model
+        self._runner: Device = CpuDevice() if device.type == "cpu" else CudaDevice(device)
+        with self._errors(), torch.inference_mode():
+            self._pass: Pass = (
+                PaddedPass(torch.compile(model, dynamic=True), artifact.segments)
+                if options.compile
+                else best_pass(model, artifact.segments, self._logits)
+            )
 
     @classmethod
     def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
@@ -62,12 +73,40 @@ class TorchBackend:
         return []
 
     @torch.inference_mode()
+    def prepare(self, batch: Batch) -> Batch:
+        """The same batch with its copy to the device under way: what can be done while another one computes.
+
+        Raises as `forward`, which takes both.
+        """
+        with self._errors():
+            work = self._pass.stage(batch)
+            return Prepared(batch, self, work, self._runner.upload(work.inputs))
+
+    @torch.inference_mode()
     def forward(self, batch: Batch) -> FloatArray:
         """Logits (rows, labels) in float32. Raises DeviceError, BackendOutOfMemory."""
+        with self._errors():
+            if isinstance(batch, Prepared) and batch.by is self:
+                return batch.work.in_order(self._runner.run(batch.upload, batch.work.score))
+            work = self._pass.stage(batch)
+            return work.in_order(self._logits(work))
+
+    def free_memory_bytes(self) -> int:
+        """What nobody holds of the GPU's memory."""
+        return int(torch.cuda.mem_get_info(torch.device(self.device))[0])
+
+    def release_memory(self) -> None:
+        """Gives back what PyTorch keeps of the GPU's memory for its next batches."""
+        torch.cuda.empty_cache()
+
+    def _logits(self, work: Work) -> FloatArray:
+        return self._runner.run(self._runner.upload(work.inputs), work.score)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Failures of memory and device as our errors."""
         try:
-            inputs = {name: torch.from_numpy(batch[name]).to(self.device) for name in self._inputs}
-            logits = self._model(**inputs).logits
-            return np.asarray(logits.float().cpu().numpy())
+            yield
         except (RuntimeError, MemoryError) as error:
             ours = translated(error, "PyTorch")
             if ours is None:
@@ -75,6 +114,14 @@ class TorchBackend:
             if isinstance(ours, BackendOutOfMemory) and self.device != "cpu":
                 torch.cuda.empty_cache()
             raise ours from error
+
+
+class Prepared(dict[str, NDArray[np.int64]]):
+    """A padded batch, and what the backend `by` has made of it."""
+
+    def __init__(self, batch: Batch, by: TorchBackend, work: Work, upload: Upload) -> None:
+        super().__init__(batch)
+        self.by, self.work, self.upload = by, work, upload
 
 
 def _device(wanted: str) -> torch.device:

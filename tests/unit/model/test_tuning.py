@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ import onnx
 import pytest
 from onnx import helper
 
-from app.errors import ArtifactError, ConfigError
+from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
+from app.model.artifact import Artifact
 from app.model.backends import BACKENDS, BackendOptions
+from app.model.batch_budget import BUDGETS, measure_budget
 from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions
 from app.model.manifest import Manifest, write_manifest
 from app.model.parity import ParityPolicy
-from app.model.tuning import BUDGETS, STARTS, Tuned, Tuner, measure_budget
+from app.model.tuning import STARTS, Tuned, Tuner
 from app.model.tuning_cache import TuningCache
 from app.model.types import Batch, FloatArray
 
@@ -137,14 +140,14 @@ def test_a_measurement_without_enough_time_is_repeated_at_the_next_starts(
     reranker_dir: Path, cache: TuningCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine may have been busy. After three starts it counts as slow."""
-    monkeypatch.setattr("app.model.tuning.BUDGET_S", 0.0)
+    monkeypatch.setattr("app.model.batch_budget.BUDGET_S", 0.0)
     for start in range(1, STARTS + 1):
         load(reranker_dir, cache)
         assert kept(cache)["unfinished_starts"] == start
     load(reranker_dir, cache)
     assert kept(cache)["unfinished_starts"] == STARTS
     rewrite(cache, unfinished_starts=1)
-    monkeypatch.setattr("app.model.tuning.BUDGET_S", 5.0)
+    monkeypatch.setattr("app.model.batch_budget.BUDGET_S", 5.0)
     load(reranker_dir, cache)
     assert kept(cache)["unfinished_starts"] == 0
 
@@ -228,6 +231,40 @@ def test_an_unwritable_cache_changes_nothing_else(reranker_dir: Path, tmp_path: 
 def test_int8_arithmetic_is_no_setting_of_pytorch(reranker_dir: Path, cache: TuningCache) -> None:
     with pytest.raises(ConfigError, match="torch backend computes in fp32, fp16, bf16, not in int8"):
         load(reranker_dir, cache, "torch", precision="int8")
+
+
+class GpuBackend:
+    """A GPU whose batches all take equally long, so that the largest budget that fits wins."""
+
+    name, device, source = "torch", "cuda", "model.safetensors"
+
+    def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
+        self.batches = 0
+
+    @classmethod
+    def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
+        return ["model.safetensors"]
+
+    def forward(self, batch: Batch) -> FloatArray:
+        if batch["input_ids"].size > 9000:
+            raise BackendOutOfMemory("no room")
+        self.batches += 1
+        time.sleep(0.005)
+        return np.zeros((len(batch["input_ids"]), 1), dtype=np.float32)
+
+
+def test_the_budget_of_a_gpu_is_measured_per_gpu(
+    reranker_dir: Path, cache: TuningCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Remembered for GPUs of that name; a budget that is given is not measured."""
+    monkeypatch.setitem(BACKENDS, "torch", f"{__name__}:GpuBackend")
+    for gpus, batches in ((["NVIDIA L4"], True), (["NVIDIA L4"], False), (["NVIDIA H200"], True)):
+        monkeypatch.setattr("app.model.tuning.gpu_models", lambda gpus=gpus: gpus)
+        tuned = load(reranker_dir, cache, "torch", device="cuda")
+        assert tuned.max_batch_tokens == 8192
+        assert isinstance(tuned.model.backend, GpuBackend)
+        assert (tuned.model.backend.batches > 1) == batches
+    assert load(reranker_dir, cache, "torch", max_rows=0, device="cuda").max_batch_tokens is None
 
 
 class Cached:

@@ -1,1 +1,1 @@
-"""Encoders run over rows laid end to end, without padding, on the weights of a transformers model."""
+"""Packed networks in training: rows cut into chunks, dropout, and attention with its gradient on a CPU."""

@@ -1,22 +1,51 @@
 """Dropout whose random numbers cost little on a CPU.
 
-PyTorch draws one Bernoulli variable per element from a serial generator, a tenth of a training step. Here each element
-takes 16 random bits of a fast generator that PyTorch's own one seeds for every chunk: as independent, and put back
-with PyTorch's state (checkpoints, gradient caching).
+PyTorch draws one Bernoulli variable per element from a serial generator, a tenth of a training step. Here the mask is a
+hash of each element's place under a key, computed in the loop that uses it, and again for the gradient, so no mask is
+kept. The keys come from a generator that PyTorch's own one seeds for every chunk: as independent, and put back with
+PyTorch's state (checkpoints, gradient caching).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-LEVELS = 1 << 16
+from app.model.packed.network import rate
+
+LEVELS = 1 << 32
 """A share is rounded to 1 / LEVELS; the scale of what is kept fits the rounded share, so the mean is exact."""
+
+
+class Mask(NamedTuple):
+    """Which elements of a tensor are kept: any tensor, as long as its number of elements stays."""
+
+    key: tuple[np.uint32, np.uint32]
+    threshold: np.uint32
+    scale: np.float32
+
+    def drop(self, value: Tensor) -> Tensor:
+        """A copy of `value` with the elements that are not kept at zero and the others times `scale`."""
+        from training.cross_encoder.packed.kernels import drop  # half a second, and only training needs it
+
+        value = _computable(value)
+        result = torch.empty_like(value)
+        drop(_flat(value), _flat(result), *self)
+        return result
+
+    def drop_add(self, value: Tensor, residual: Tensor) -> Tensor:
+        """`drop` of `value`, plus `residual`."""
+        from training.cross_encoder.packed.kernels import drop_add
+
+        value, residual = _computable(value), _computable(residual)
+        result = torch.empty_like(residual)
+        drop_add(_flat(value), _flat(residual), _flat(result), *self)
+        return result
 
 
 class Dropout:
@@ -24,20 +53,21 @@ class Dropout:
 
     def __init__(self, device: torch.device) -> None:
         self._native = device.type != "cpu"
-        self._bits: np.random.SFC64 | None = None
+        self._keys: np.random.SFC64 | None = None
 
-    def keep(self, shape: tuple[int, ...], share: float) -> tuple[Tensor, float]:
-        """1 for what is kept and 0 for the `share` that is dropped (uint8), and the factor for what is kept.
-
-        No booleans: PyTorch converts those to numbers at a tenth of the speed.
-        """
-        if self._bits is None:
-            self._bits = np.random.SFC64(int(torch.randint(1 << 62, ())))
-        count = int(np.prod(shape))
+    def mask(self, share: float) -> Mask:
+        """A new mask that drops `share` of the elements of a tensor on a CPU."""
+        keys = self.seed()
         threshold = min(round(share * LEVELS), LEVELS - 1)
-        raw = self._bits.random_raw(-(-count // 4)).view(np.int16)[:count]
-        kept = np.greater_equal(raw, threshold - LEVELS // 2).view(np.uint8)
-        return torch.from_numpy(kept).view(shape), LEVELS / (LEVELS - threshold)
+        scale = np.float32(LEVELS / (LEVELS - threshold))
+        low, high = keys.random_raw(2) & 0xFFFFFFFF
+        return Mask((np.uint32(low), np.uint32(high)), np.uint32(threshold), scale)
+
+    def seed(self) -> np.random.SFC64:
+        """Takes the seed now, for a chunk whose turn comes beside others'."""
+        if self._keys is None:
+            self._keys = np.random.SFC64(int(torch.randint(1 << 62, ())))
+        return self._keys
 
     def __call__(self, value: Tensor, share: float) -> Tensor:
         """`value` with `share` of its elements zero and the rest scaled up."""
@@ -45,47 +75,50 @@ class Dropout:
             return value
         if self._native or share >= 1:
             return functional.dropout(value, share)
-        kept, scale = self.keep(tuple(value.shape), share)
-        dropped: Tensor = _Drop.apply(value, kept, scale)  # type: ignore[no-untyped-call]
+        dropped: Tensor = _Drop.apply(value, self.mask(share))  # type: ignore[no-untyped-call]
         return dropped
 
     def add(self, value: Tensor, residual: Tensor, share: float) -> Tensor:
         """`residual` plus `value` under dropout, in the residual's precision."""
         if share <= 0 or self._native or share >= 1:
             return self(value, share) + residual
-        kept, scale = self.keep(tuple(value.shape), share)
-        added: Tensor = _DropAdd.apply(value, residual, kept, scale)  # type: ignore[no-untyped-call]
+        added: Tensor = _DropAdd.apply(value, residual, self.mask(share))  # type: ignore[no-untyped-call]
         return added
 
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, kept: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(kept)
-        ctx.scale = scale
-        return value * factor(kept, scale, value.dtype)
+    def forward(ctx: Any, value: Tensor, mask: Mask) -> Tensor:
+        ctx.mask = mask
+        return mask.drop(value).to(value.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (kept,), (grad,) = ctx.saved_tensors, grads
-        return factor(kept, ctx.scale, grad.dtype).mul_(grad), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.mask.drop(grads[0]).to(grads[0].dtype), None
 
 
 class _DropAdd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, residual: Tensor, kept: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(kept)
-        ctx.scale, ctx.dtype = scale, value.dtype
-        return factor(kept, scale, residual.dtype).mul_(value.to(residual.dtype)).add_(residual)
+    def forward(ctx: Any, value: Tensor, residual: Tensor, mask: Mask) -> Tensor:
+        ctx.mask, ctx.dtype = mask, value.dtype
+        return mask.drop_add(value, residual).to(residual.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (kept,), (grad,) = ctx.saved_tensors, grads
-        return factor(kept, ctx.scale, grad.dtype).mul_(grad).to(ctx.dtype), grad, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        return ctx.mask.drop(grads[0]).to(ctx.dtype), grads[0], None
 
 
-def factor(kept: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """What to multiply by: `scale` where `kept`, else 0. Mixed types in a product would be many times slower."""
-    return kept.to(dtype).mul_(scale)
+def has_dropout(model: nn.Module) -> bool:
+    """Whether any part of `model` drops something at present."""
+    return any(rate(part) or (part.training and getattr(part, "attention_dropout", 0)) for part in model.modules())
+
+
+def _computable(value: Tensor) -> Tensor:
+    """In one piece, and in a precision that the kernels know."""
+    return (value if value.dtype == torch.float64 else value.float()).contiguous()
+
+
+def _flat(value: Tensor) -> Any:
+    return value.view(-1).numpy()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
 
+from app.model.packed.select import network_of
 from app.model.types import Encoded
 from tests.unit.training.cross_encoder.forward_models import (
     FAMILIES,
@@ -24,8 +25,7 @@ from tests.unit.training.cross_encoder.forward_models import (
     without_dropout,
 )
 from training.cross_encoder.forward import mini_batches, score_rows
-from training.cross_encoder.packed.layout import cut_chunks
-from training.cross_encoder.packed.select import network_of
+from training.cross_encoder.packed.chunks import cut_chunks
 from training.cross_encoder.padded import PaddedScorer, pad_rows
 
 LENGTHS = [5, 61, 7, 33, 61, 3, 24, 90, 12, 61, 24]

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.model.packed.gpu_attention import attend_on_gpu
+from app.model.packed.layout import Layout, Multiples
 from tests.unit.training.cross_encoder.forward_models import build, gradients, padding_of, rows_of
 from training.cross_encoder.forward import score_rows
+from training.cross_encoder.packed.chunks import lay_out_rows
 from training.cross_encoder.packed.cpu_attention import attend
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.gpu_attention import attend_on_gpu
-from training.cross_encoder.packed.layout import Layout, Multiples, lay_out
+from training.cross_encoder.packed.dropout import Dropout, Mask
 from training.cross_encoder.padded import PaddedScorer
 
 CPU = torch.device("cpu")
@@ -20,40 +21,57 @@ COUNT = 1_000_000
 
 def layout_of(lengths: list[int], multiple: int = 1) -> Layout:
     """A chunk of rows of these lengths."""
-    return lay_out(rows_of(lengths), segments=False, multiples=Multiples(multiple, 1), device=CPU)
+    return lay_out_rows(rows_of(lengths), segments=False, multiples=Multiples(multiple, 1), device=CPU)
+
+
+def kept(mask: Mask) -> Tensor:
+    """1 where an element is kept, else 0."""
+    return (mask.drop(torch.ones(COUNT)) > 0).float()
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.5, 0.9])
 def test_the_share_that_is_dropped(share: float) -> None:
     """Within five standard deviations, and what is kept is scaled so that the mean stays."""
     torch.manual_seed(0)
-    kept, scale = Dropout(CPU).keep((COUNT,), share)
+    mask = Dropout(CPU).mask(share)
     deviation = (share * (1 - share) / COUNT) ** 0.5
-    assert abs(1 - kept.float().mean().item() - share) < 5 * deviation + 2**-16
-    assert scale == pytest.approx(1 / (1 - share), rel=2**-15 / (1 - share))
+    assert abs(kept(mask).mean().item() - (1 - share)) < 5 * deviation
+    assert mask.scale == pytest.approx(1 / (1 - share), rel=1e-6)
 
 
 def test_neighbours_and_passes_are_independent() -> None:
     """No correlation between neighbouring elements, between masks of a chunk, or between chunks."""
     torch.manual_seed(0)
     dropout = Dropout(CPU)
-    first, second, other = (source.keep((COUNT,), 0.3)[0].float() - 0.7 for source in (dropout, dropout, Dropout(CPU)))
+    first, second, other = (kept(source.mask(0.3)) - 0.7 for source in (dropout, dropout, Dropout(CPU)))
     for a, b in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second), (first, other), (second, other)):
         assert abs((a * b).mean().item()) < 5 * 0.21 / COUNT**0.5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_value_and_gradient_of_dropout(share: float) -> None:
+def test_value_and_gradient_of_dropout(share: float, dtype: torch.dtype) -> None:
     """Elements are zero or scaled, and so are their gradients; a residual is added and gets all of its own."""
     torch.manual_seed(0)
-    value, residual = torch.randn(40, 30, requires_grad=True), torch.randn(40, 30, requires_grad=True)
+    value, residual = (torch.randn(40, 30, dtype=dtype).requires_grad_() for _ in range(2))
     dropout = Dropout(CPU)
     for result, base in ((dropout(value, share), 0.0), (dropout.add(value, residual, share), residual.detach())):
+        assert result.dtype == dtype
         kept = result.detach() - base
         (gradient,) = torch.autograd.grad(result.sum(), value)
-        torch.testing.assert_close(kept, gradient * value.detach())
+        tolerance = 0.05 if dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(kept, gradient * value.detach(), rtol=tolerance, atol=tolerance)
         assert set(gradient.unique().tolist()) <= {0.0, 1.0, gradient.max().item()}
-    assert torch.equal(torch.autograd.grad(dropout.add(value, residual, share).sum(), residual)[0], torch.ones(40, 30))
+    (gradient,) = torch.autograd.grad(dropout.add(value, residual, share).sum(), residual)
+    assert torch.equal(gradient, torch.ones(40, 30, dtype=dtype))
+
+
+def test_dropout_of_what_lies_scattered_in_memory() -> None:
+    """A mask belongs to the places in a tensor, not in memory."""
+    torch.manual_seed(0)
+    value, mask = torch.randn(30, 40), Dropout(CPU).mask(0.5)
+    assert torch.equal(mask.drop(value.t()), mask.drop(value.t().contiguous()))
+    assert torch.equal(mask.drop_add(value.t(), value.t()), mask.drop(value.t().contiguous()) + value.t())
 
 
 def explicit(qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None) -> Tensor:
@@ -68,8 +86,9 @@ def explicit(qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window
             scores = scores.masked_fill((place[:, None] - place).abs() > window, -torch.inf)
         weights = scores.softmax(-1)
         if share:
-            kept, scale = dropout.keep((group.rows * heads, group.length, group.length), share)
-            weights = weights * kept.view(weights.shape) * scale
+            weights = weights * dropout.mask(share).drop(torch.ones(group.rows * heads * group.length**2)).view(
+                weights.shape
+            )
         parts.append((weights @ v).transpose(1, 2).reshape(-1, heads * size))
     return torch.cat([*parts, torch.zeros(layout.width - layout.tokens, qkv.shape[2] * qkv.shape[3])])
 

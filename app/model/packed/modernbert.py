@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.first_token import attend_first
-from training.cross_encoder.packed.layout import Layout
-from training.cross_encoder.packed.network import Attention, Network, rate
-from training.cross_encoder.packed.rotary import rotate
-from training.cross_encoder.packed.weights import Linear
+from app.model.packed.dropout import Dropout
+from app.model.packed.first_token import attend_first
+from app.model.packed.layout import Layout
+from app.model.packed.network import Attention, Network, rate
+from app.model.packed.rotary import rotate
+from app.model.packed.weights import Linear
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines of the rotary embedding, each of shape (width, size)."""
@@ -93,8 +93,5 @@ class _Layer:
 
 def _means(hidden: Tensor, layout: Layout) -> Tensor:
     """Mean over the tokens of each row, shape (first tokens, hidden)."""
-    rows, count = len(layout.lengths), len(layout.first)
-    lengths = torch.tensor([*layout.lengths, *[1] * (count - rows)], device=hidden.device)
-    owner = torch.arange(rows, device=hidden.device).repeat_interleave(lengths[:rows])
-    sums = hidden.new_zeros(count, hidden.shape[1]).index_add(0, owner, hidden[: layout.tokens])
-    return sums / lengths[:, None]
+    sums = hidden.new_zeros(len(layout.ends), hidden.shape[1]).index_add(0, layout.owner, hidden)
+    return sums[:-1] / layout.counts[:, None]  # the last one is the filling's

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.layout import Layout
+from app.model.packed.dropout import Dropout
+from app.model.packed.layout import Layout
 
 OLDEST = (8, 0)
 """Compute capability from which the kernels run (Ampere)."""
@@ -28,19 +29,20 @@ def runs_on_gpu(model: nn.Module, dtype: torch.dtype) -> bool:
     windowed = "sliding_attention" in (getattr(config, "layer_types", None) or [])
     dropped = model.training and getattr(config, "attention_dropout", 0.0) > 0
     fits = size % 8 == 0 and size <= LARGEST_HEAD and torch.cuda.get_device_capability(device) >= OLDEST
+    fits = fits and find_spec("torch.nn.attention.varlen") is not None
     return fits and not (windowed and dropped)
 
 
 def attend_on_gpu(qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None = None) -> Tensor:
-    """As `cpu_attention.attend`, in the precision of `qkv`; dropout is the kernel's own."""
+    """As `attend_fused`, in the precision of `qkv`; dropout is the kernel's own."""
     width, _, heads, size = qkv.shape
-    ends = torch.tensor([0, *layout.lengths], device=qkv.device).cumsum(0)
     used = qkv[: layout.tokens]
     if share > 0:
-        context = _nested(used, ends, max(layout.lengths), share)
+        context = _nested(used, layout.ends[: len(layout.lengths) + 1].long(), layout.longest, share)
     else:
-        context = _variable_length(used, ends.int(), max(layout.lengths), window)
-    return functional.pad(context.reshape(-1, heads * size), (0, 0, 0, width - layout.tokens))
+        context = _variable_length(used, layout.ends, layout.longest, window)
+    context = context.reshape(-1, heads * size)
+    return functional.pad(context, (0, 0, 0, width - layout.tokens)) if width > layout.tokens else context
 
 
 def _variable_length(qkv: Tensor, ends: Tensor, longest: int, window: int | None) -> Tensor:

@@ -8,15 +8,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.layout import Layout
+from app.model.packed.dropout import Dropout
+from app.model.packed.layout import Layout
 
 
 class Attention(Protocol):
-    """Attention of every token to those of its row, on one kind of device; see `cpu_attention.attend`."""
+    """Attention of every token to those of its row, on one kind of device; see `attend_fused`.
+
+    `dropout` is the network's own: some attentions want more of it than the networks do.
+    """
 
     def __call__(
-        self, qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None = None
+        self, qkv: Tensor, layout: Layout, share: float, dropout: Any, window: int | None = None
     ) -> Tensor: ...
 
 
@@ -57,14 +60,9 @@ class Network(ABC):
     def head(self, states: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
         """Logits from the last hidden states, shape (first tokens, labels)."""
 
-    def score(self, embedded: Tensor, layout: Layout) -> Tensor:
+    def score(self, embedded: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
         """Logits, shape (first tokens, labels)."""
-        dropout = Dropout(embedded.device)
         return self.head(self.last_states(embedded, layout, dropout), layout, dropout)
-
-    def encode(self, embedded: Tensor, layout: Layout) -> Tensor:
-        """Last hidden states, without a head."""
-        return self.last_states(embedded, layout, Dropout(embedded.device))
 
 
 def rate(module: nn.Module) -> float:

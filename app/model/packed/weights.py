@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,8 +19,16 @@ class Linear:
     """
 
     def __init__(self, layers: list[nn.Linear], dtype: torch.dtype) -> None:
-        self._weight = _Cast(_joined([layer.weight for layer in layers]), dtype)
-        self._bias = None if layers[0].bias is None else _Cast(_joined([layer.bias for layer in layers]), dtype)
+        self._layers, self._dtype = layers, dtype
+
+    @cached_property
+    def _weight(self) -> _Cast:
+        return _Cast(_joined([layer.weight for layer in self._layers]), self._dtype)
+
+    @cached_property
+    def _bias(self) -> _Cast | None:
+        biases = [layer.bias for layer in self._layers]
+        return None if biases[0] is None else _Cast(_joined(biases), self._dtype)
 
     def __call__(self, value: Tensor) -> Tensor:
         """`value`: shape (rows, inputs), in any precision."""
@@ -27,8 +37,8 @@ class Linear:
         return functional.linear(value.to(weight.dtype), weight, bias)
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class _Cast:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.cross_encoder.packed.bert import BertNetwork, RobertaNetwork
-from training.cross_encoder.packed.cpu_attention import attend
-from training.cross_encoder.packed.gpu_attention import attend_on_gpu, runs_on_gpu
-from training.cross_encoder.packed.modernbert import ModernBertNetwork
-from training.cross_encoder.packed.network import Attention, Network
+from app.model.packed.bert import BertNetwork, RobertaNetwork
+from app.model.packed.fused_attention import attend_fused
+from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
+from app.model.packed.grid_attention import attend_in_grid
+from app.model.packed.modernbert import ModernBertNetwork
+from app.model.packed.network import Attention, Network
 
 FAMILIES: dict[str, type[Network]] = {
     "transformers.models.bert.modeling_bert.BertForSequenceClassification": BertNetwork,
@@ -45,11 +46,12 @@ def network_of(model: nn.Module, families: Mapping[str, type[Network]] = FAMILIE
     return network if _plain_parameters(model) else None
 
 
-def attention_for(model: nn.Module, dtype: torch.dtype) -> Attention | None:
-    """Attention on the model's device in `dtype`, or None where there is none."""
-    if next(model.parameters()).device.type == "cpu":
-        return attend
-    return attend_on_gpu if runs_on_gpu(model, dtype) else None
+def inference_attention(model: nn.Module) -> Attention:
+    """Attention without dropout for `model` where it is and in its own precision."""
+    parameter = next(model.parameters())
+    if parameter.device.type == "cpu":
+        return attend_fused
+    return attend_on_gpu if runs_on_gpu(model, parameter.dtype) else attend_in_grid
 
 
 def _untouched(module: nn.Module, home: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.layout import Layout
+from app.model.packed.dropout import Dropout
+from app.model.packed.layout import Layout
 
 
 def attend_first(
@@ -18,13 +18,11 @@ def attend_first(
     weights are dropped. With a `window` the token sees that many neighbours.
     """
     count, heads, size = query.shape
-    longest = max(layout.lengths) if window is None else min(max(layout.lengths), window + 1)
+    longest = layout.longest if window is None else min(layout.longest, window + 1)
     column = torch.arange(longest, device=query.device)
-    places = (layout.first[:, None] + column).clamp_(max=layout.width - 1)
-    lengths = torch.ones(count, dtype=torch.long)  # where the number of rows was rounded up, any token will do
-    lengths[: len(layout.lengths)] = torch.tensor(layout.lengths)
-    outside = column >= lengths.to(query.device)[:, None]
+    inside = column < layout.counts[:, None]
+    places = layout.first[:, None] + column * inside  # never into the filling, which may hold anything
     keys, values = keys_values.index_select(0, places.flatten()).view(count, longest, 2, heads, size).float().unbind(2)
     scores = (query.float()[:, None] * keys).sum(-1) * size**-0.5  # (first tokens, longest, heads)
-    weights = dropout(scores.masked_fill(outside[..., None], -torch.inf).softmax(1), share)
+    weights = dropout(scores.masked_fill(~inside[..., None], -torch.inf).softmax(1), share)
     return (weights[..., None] * values).sum(1).flatten(1).to(query.dtype)

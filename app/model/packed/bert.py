@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from training.cross_encoder.packed.dropout import Dropout
-from training.cross_encoder.packed.first_token import attend_first
-from training.cross_encoder.packed.layout import Layout
-from training.cross_encoder.packed.network import Attention, Network, rate
-from training.cross_encoder.packed.weights import Linear
+from app.model.packed.dropout import Dropout
+from app.model.packed.first_token import attend_first
+from app.model.packed.layout import Layout
+from app.model.packed.network import Attention, Network, rate
+from app.model.packed.weights import Linear
 
 
 class BertNetwork(Network):
@@ -68,8 +67,7 @@ class RobertaNetwork(BertNetwork):
         padding = self.encoder.embeddings.padding_idx
         real = (layout.ids != padding).long()
         counted = real.cumsum(0)
-        starts = layout.first[: len(layout.lengths)].repeat_interleave(torch.tensor(layout.lengths, device=real.device))
-        starts = functional.pad(starts, (0, layout.width - layout.tokens), value=layout.width - 1)
+        starts = layout.ends[layout.owner].clamp_(max=layout.width - 1)
         before = counted[starts] - real[starts]
         places: Tensor = (counted - before).clamp_(min=0) * real + padding
         return places

@@ -1,0 +1,1 @@
+"""Encoders run over rows laid end to end, without padding, on the weights of a transformers model."""

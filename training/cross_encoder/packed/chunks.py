@@ -1,0 +1,47 @@
+"""Rows cut into chunks, chunks shared out, and each chunk laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from app.model.packed.layout import Layout, Multiples, lay_out
+from app.model.types import Encoded
+from training.cross_encoder.encoding import row_types
+
+
+def lay_out_rows(rows: Sequence[Encoded], *, segments: bool, multiples: Multiples, device: torch.device) -> Layout:
+    """The layout of `rows`, of which those of equal length should be neighbours."""
+    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
+    types = np.concatenate([row_types(row) for row in rows]).astype(np.int64) if segments else np.zeros_like(ids)
+    return lay_out(ids, types, [len(row) for row in rows], multiples=multiples, device=device)
+
+
+def cut_chunks(lengths: Sequence[int], budget: int) -> list[range]:
+    """Neighbouring rows in chunks of at most `budget` tokens each; a longer row goes alone."""
+    chunks, start, total = [], 0, 0
+    for index, length in enumerate(lengths):
+        if index > start and total + length > budget:
+            chunks.append(range(start, index))
+            start, total = index, 0
+        total += length
+    return [*chunks, range(start, len(lengths))] if lengths else []
+
+
+def cost_of(length: int) -> float:
+    """What a row of `length` tokens costs, in tokens of a short one: attention grows with the square."""
+    return length + length**2 / 600
+
+
+def share_out(costs: Sequence[float], count: int) -> list[range]:
+    """Neighbours in at most `count` parts of about equal cost, none of them empty."""
+    parts: list[range] = []
+    bound, done, start = sum(costs) / count, 0.0, 0
+    for i, cost in enumerate(costs):
+        if i > start and done + cost / 2 > bound * (len(parts) + 1):
+            parts.append(range(start, i))
+            start = i
+        done += cost
+    return [*parts, range(start, len(costs))] if costs else []

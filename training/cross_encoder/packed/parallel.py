@@ -1,0 +1,117 @@
+"""Parts of a pass side by side on a CPU, each on one core.
+
+PyTorch's own way, all cores on one operation after the other, leaves them waiting for a sixth of the time here:
+between the large matrix products lie many small operations.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Run = Callable[[Tensor], Tensor]
+Item = TypeVar("Item")
+AHEAD = 2
+"""Items per core that are computed before the first of them is asked for."""
+
+
+def each_on_a_core(work: Callable[[Item], Tensor], items: Iterable[Item]) -> Iterator[Tensor]:
+    """`work(item)` in order, without gradients, of a few items ahead of what the caller has taken."""
+    cores = torch.get_num_threads()
+    waiting: deque[Future[Tensor]] = deque()
+    try:
+        for item in items:
+            waiting.append(_pool(os.getpid(), cores).submit(_without_gradient, work, item))
+            if len(waiting) > AHEAD * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _without_gradient(work: Callable[[Item], Tensor], item: Item) -> Tensor:
+    with torch.no_grad():
+        return work(item)
+
+
+def side_by_side(runs: Sequence[Run], inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """`torch.cat` of `run(input)` for all `runs`, with gradients of the `inputs` and of `parameters`.
+
+    Each run, and its gradient, is computed in a thread of its own; what they give does not depend on which is faster,
+    provided that none of them draws from PyTorch's generator. At most as many runs as PyTorch has threads.
+    """
+    result: Tensor = _SideBySide.apply(runs, len(inputs), *inputs, *parameters)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SideBySide(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, runs: Sequence[Run], count: int, *tensors: Tensor) -> Tensor:
+        ctx.inputs = [one.detach().requires_grad_(one.requires_grad) for one in tensors[:count]]
+        ctx.parameters = tensors[count:]
+        ctx.results = _in_threads(_compute, runs, ctx.inputs)
+        ctx.sizes = list(map(len, ctx.results))
+        return torch.cat([one.detach() for one in ctx.results])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.results is None:
+            raise RuntimeError("these scores were differentiated once already, and what that needs was freed")
+        results, ctx.results = ctx.results, None
+        sources = [(one, *ctx.parameters) for one in ctx.inputs]
+        found = _in_threads(_gradients, results, sources, torch.split(grads[0], ctx.sizes))
+        return None, None, *(own[0] for own in found), *map(_sum, zip(*(own[1:] for own in found), strict=True))
+
+
+def _compute(run: Run, value: Tensor) -> Tensor:
+    with torch.enable_grad():
+        return run(value)
+
+
+def _gradients(result: Tensor, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
+    """The gradient of each of `sources`, None where it wants none; none shares its memory with another."""
+    wanted = [one for one in sources if one.requires_grad]
+    found = torch.autograd.grad(result, wanted, grad, allow_unused=True)
+    uses = Counter(one.data_ptr() for one in found if one is not None)
+    own = iter([one if one is None or uses[one.data_ptr()] == 1 else one.clone() for one in found])
+    return [next(own) if one.requires_grad else None for one in sources]
+
+
+def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    if not there:
+        return None
+    total = there[0] if there[0]._base is None else there[0].clone()  # a view may be of one number for all
+    for part in there[1:]:
+        total = total.add_(part)
+    return total
+
+
+def _in_threads(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+    """`work` for each row of `columns`, in that order. Raises what the first to fail raises, after all have ended."""
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    waiting = [pool.submit(work, *row) for row in zip(*columns, strict=True)]
+    for one in waiting:
+        one.exception()
+    return [one.result() for one in waiting]
+
+
+@cache
+def _pool(process: int, size: int) -> ThreadPoolExecutor:
+    """Threads that compute alone. `process`: a fork copies this cache, but no threads."""
+    pool = ThreadPoolExecutor(size, "part", lambda: torch.set_num_threads(1))
+    for one in [pool.submit(torch.get_num_threads) for _ in range(size)]:
+        one.result()
+    torch.set_num_threads(size)  # what a thread sets is the default of those to come
+    return pool
