@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from app.model.artifact import Artifact
+from training.graphs.first_token import cut_last_layer
 
 OPSET = 17
 """The first with LayerNormalization as one operator; older ONNX Runtimes and OpenVINO know it, too."""
@@ -33,6 +34,7 @@ def write_graph(artifact: Artifact, target: Path) -> None:
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True, attn_implementation="eager"
     )
+    cut_last_layer(model.eval())
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if artifact.segments else [])
     axes = {name: {0: "rows", 1: "tokens"} for name in names} | {"logits": {0: "rows"}}
     example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
@@ -40,7 +42,7 @@ def write_graph(artifact: Artifact, target: Path) -> None:
         # The newer exporter's graph keeps 48 unfused matrix products here, so the older one is used on purpose.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(model.eval(), names),
+            _Logits(model, names),
             example,
             str(target),
             input_names=names,

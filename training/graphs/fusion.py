@@ -16,12 +16,13 @@ def fuse(artifact: Artifact, source: Path, target: Path) -> None:
 
     What is not found stays as it is: the disentangled attention of DeBERTa and the rotary one of ModernBERT do.
     """
-    _save(_optimised(artifact, source), target)
+    # With a skip connection in it, ONNX Runtime's layer norm is seven times slower on a CPU (see LOG.md).
+    _save(_optimised(artifact, source, skip_layer_norm=False), target)
 
 
 def fuse_fp16(artifact: Artifact, source: Path, target: Path) -> None:
     """The same in float16, for GPUs; the logits come out in float32."""
-    graph = _optimised(artifact, source)
+    graph = _optimised(artifact, source, skip_layer_norm=True)
     graph.convert_float_to_float16(keep_io_types=True)
     _save(graph, target)
 
@@ -30,13 +31,14 @@ def _save(graph: Any, target: Path) -> None:
     graph.save_model_to_file(str(target))
 
 
-def _optimised(artifact: Artifact, source: Path) -> Any:
+def _optimised(artifact: Artifact, source: Path, *, skip_layer_norm: bool) -> Any:
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
     config = AutoConfig.from_pretrained(artifact.directory, local_files_only=True)
     options = FusionOptions("bert")
     options.enable_embed_layer_norm = False  # its operator hides the table from quantisation
+    options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = skip_layer_norm
     options.use_multi_head_attention = True  # unlike Attention it leaves the projections visible as MatMul
     logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)  # it warns of each pattern not found
     return optimize_model(
