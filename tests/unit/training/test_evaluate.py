@@ -72,6 +72,29 @@ def test_a_directory_is_measured_with_intervals_tests_and_a_curve(
         assert words in printed
 
 
+def test_max_length_cuts_pairs(evaluate: Evaluate, tmp_path: Path) -> None:
+    """All candidates are scored either way, with other scores."""
+    found = {}
+    for name, given in {"whole": [], "cut": ["--max-length", "8"]}.items():
+        evaluate("--runs-out", str(tmp_path / name), *given)
+        lines = (tmp_path / name / "facts.model.trec").read_text().splitlines()
+        found[name] = {tuple(line.split()[0:3:2]): float(line.split()[4]) for line in lines}
+    assert found["cut"].keys() == found["whole"].keys()
+    assert max(abs(found["cut"][key] - score) for key, score in found["whole"].items()) > 1e-4
+
+
+def test_the_backend_is_the_one_that_was_asked_for(
+    data_root: Path, reranker_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its weights only the graph's own runtimes can load the model."""
+    graph_only = tmp_path / "graph_only"
+    shutil.copytree(reranker_dir, graph_only, ignore=shutil.ignore_patterns("*.safetensors"))
+    command = ["evaluate", str(graph_only), str(data_root / "facts"), "--split", "train", "--pool", "pools/train.tsv"]
+    assert main([*command, "--backend", "openvino"]) == 0
+    assert main([*command, "--backend", "torch"]) == 2
+    assert "model.safetensors" in capsys.readouterr().err
+
+
 def test_options_choose_depth_queries_and_measures(evaluate: Evaluate) -> None:
     figures = evaluate("--depth", "3", "--depths", "3", "--limit", "5", "--measures", "precision@1", "ndcg@2", "map")
     assert figures["size"] == {"queries": 5, "pairs": 15}

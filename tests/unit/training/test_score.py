@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,49 @@ def test_each_label_has_its_column_and_columns_can_be_chosen(table: Path, classi
     names = [f"p_{label}" for label in model.artifact.labels]
     expected = model.predict([(answer, query) for query, answer in FACTS[:4]])
     assert np.allclose([[row[name] for name in names] for row in rows], expected, atol=1e-6)
+
+
+def test_max_length_cuts_pairs(table: Path, reranker_dir: Path, tmp_path: Path) -> None:
+    """To the scores of the model with that limit, which are others than those of whole pairs."""
+    output = tmp_path / "scored.jsonl"
+    assert main(["score", str(reranker_dir), str(table), "--output", str(output), "--max-length", "8"]) == 0
+    ours = [row["score"] for row in read(output)]
+    assert np.allclose(ours, CrossEncoder.load(reranker_dir, max_length=8).predict(FACTS), atol=1e-6)
+    assert not np.allclose(ours, CrossEncoder.load(reranker_dir).predict(FACTS), atol=1e-6)
+
+
+def test_the_backend_is_the_one_that_was_asked_for(
+    table: Path, reranker_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its weights only the graph's own runtimes can load the model."""
+    graph_only = tmp_path / "graph_only"
+    shutil.copytree(reranker_dir, graph_only, ignore=shutil.ignore_patterns("*.safetensors"))
+    command = ["score", str(graph_only), str(table), "--output", str(tmp_path / "scored.jsonl")]
+    assert main([*command, "--backend", "openvino"]) == 0
+    assert main([*command, "--overwrite", "--backend", "torch"]) == 2
+    assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_format_says_what_a_name_does_not(table: Path, reranker_dir: Path, tmp_path: Path) -> None:
+    """A table in a file without a telling suffix, which is an error otherwise."""
+    unnamed = table.rename(tmp_path / "pairs.data")
+    command = ["score", str(reranker_dir), str(unnamed), "--output", str(tmp_path / "scored.jsonl")]
+    assert main(command) == 2
+    assert main([*command, "--format", "parquet"]) == 0
+    assert len(read(tmp_path / "scored.jsonl")) == len(FACTS)
+
+
+def test_sql_chooses_rows_of_a_database(reranker_dir: Path, tmp_path: Path) -> None:
+    """And names the columns."""
+    with closing(sqlite3.connect(tmp_path / "pairs.db")) as database:
+        database.execute("CREATE TABLE pairs (question TEXT, answer TEXT)")
+        database.executemany("INSERT INTO pairs VALUES (?, ?)", FACTS)
+        database.commit()
+    output = tmp_path / "scored.jsonl"
+    query = "SELECT question AS query, answer FROM pairs ORDER BY rowid LIMIT 3"
+    command = ["score", str(reranker_dir), str(tmp_path / "pairs.db"), "--output", str(output)]
+    assert main([*command, "--sql", query]) == 0
+    assert [(row["query"], row["answer"]) for row in read(output)] == FACTS[:3]
 
 
 @pytest.mark.parametrize(
