@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from app.model.packed.dropout import Dropout
-from app.model.packed.first_token import attend_first
+from app.model.packed.first_token import attend_first_to_states
 from app.model.packed.layout import Layout
 from app.model.packed.network import Attention, Network, rate
 from app.model.packed.weights import Linear
@@ -87,8 +87,8 @@ class _Layer:
         self.own, self.attended, self.out = block.attention.self, block.attention.output, block.output
         self.heads, self.size = self.own.num_attention_heads, self.own.attention_head_size
         self.activation = block.intermediate.intermediate_act_fn
-        own = [self.own.query, self.own.key, self.own.value]
-        self.inputs = [Linear(own[:1], dtype), Linear(own[1:], dtype)] if last else [Linear(own, dtype)]
+        self.last = last
+        self.inputs = Linear([self.own.query] if last else [self.own.query, self.own.key, self.own.value], dtype)
         self.mixed, self.wide, self.narrow = (
             Linear([part], dtype) for part in (self.attended.dense, block.intermediate.dense, self.out.dense)
         )
@@ -96,14 +96,13 @@ class _Layer:
 
     def __call__(self, hidden: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
         share, split = rate(self.own.dropout), (-1, self.heads, self.size)
-        if len(self.inputs) == 1:
-            qkv = self.inputs[0](hidden).view(layout.width, 3, *split[1:])
-            context = self.attention(qkv, layout, share, dropout)
+        if self.last:
+            states, hidden = hidden, hidden.index_select(0, layout.first)
+            query = self.inputs(hidden).view(split)
+            context = attend_first_to_states(query, states, self.own.key, self.own.value, layout, share, dropout)
         else:
-            keys_values = self.inputs[1](hidden).view(layout.width, 2, *split[1:])
-            hidden = hidden.index_select(0, layout.first)
-            query = self.inputs[0](hidden).view(split)
-            context = attend_first(query, keys_values, layout, share, dropout)
+            qkv = self.inputs(hidden).view(layout.width, 3, *split[1:])
+            context = self.attention(qkv, layout, share, dropout)
         mixed = dropout.add(self.mixed(context), hidden, rate(self.attended.dropout))
         hidden = self.attended.LayerNorm(mixed)
         wide = self.narrow(self.activation(self.wide(hidden)))
