@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,18 +29,22 @@ class Range:
 
 def activation_ranges(model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Range]:
     """The range of each tensor in `names` over `batches`."""
+    ranges: dict[str, Range] = {}
+    for name, channels in activations(model, names, batches, "calibrate"):
+        seen = ranges.get(name, Range(channels[0], channels[0]))
+        ranges[name] = Range(np.minimum(seen.low, channels.min(axis=0)), np.maximum(seen.high, channels.max(axis=0)))
+    return ranges
+
+
+def activations(
+    model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch], task: str
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """(name, values of shape (tokens, channels)) of each tensor in `names`, batch by batch. `task` heads the bar."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     inputs = [node.name for node in session.get_inputs()]
-    ranges: dict[str, Range] = {}
-    for batch in tqdm(batches, desc="calibrate", unit="text"):
-        values = session.run(list(names), {name: batch[name] for name in inputs})
-        for name, value in zip(names, values, strict=True):
-            channels = value.reshape(-1, value.shape[-1])
-            seen = ranges.get(name, Range(channels[0], channels[0]))
-            ranges[name] = Range(
-                np.minimum(seen.low, channels.min(axis=0)), np.maximum(seen.high, channels.max(axis=0))
-            )
-    return ranges
+    for batch in tqdm(batches, desc=task, unit="text"):
+        for name, value in zip(names, session.run(list(names), {key: batch[key] for key in inputs}), strict=True):
+            yield name, value.reshape(-1, value.shape[-1])
