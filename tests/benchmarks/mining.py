@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from training.data.lines import read_objects
+
 TASKS = ("static", "minilm", "rescore")
 SIDES = ("6.2", "ours")
 STAGES = ("encode", "rescore", "rest", "total")
@@ -49,6 +51,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="instead of random words")
+    parser.add_argument("--reranker", type=Path, metavar="DIRECTORY", help="instead of MiniLM with a random head")
+    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="of our reranker")
     parser.add_argument("--child", nargs=3, metavar=("SIDE", "TASK", "FOLDER"), help=argparse.SUPPRESS)
     return parser
 
@@ -67,14 +72,26 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     module = StaticEmbedding(Tokenizer.from_file(str(parent / "tokenizer.json")), embedding_dim=options.dimensions)
     SentenceTransformer(modules=[module], device="cpu").save(str(folder / "static"), create_model_card=False)
-    reranker = AutoModelForSequenceClassification.from_pretrained(parent, num_labels=1)
-    reranker.save_pretrained(folder / "reranker")
-    AutoTokenizer.from_pretrained(parent).save_pretrained(folder / "reranker")
+    if options.reranker:
+        (folder / "reranker").symlink_to(options.reranker.resolve())
+    else:
+        reranker = AutoModelForSequenceClassification.from_pretrained(parent, num_labels=1)
+        reranker.save_pretrained(folder / "reranker")
+        AutoTokenizer.from_pretrained(parent).save_pretrained(folder / "reranker")
     (folder / "minilm").symlink_to(parent)
-    (folder / "texts.json").write_text(json.dumps(_texts(parent, options)))
+    texts = _real_texts(options) if options.texts else _random_texts(parent, options)
+    (folder / "texts.json").write_text(json.dumps(texts))
 
 
-def _texts(parent: Path, options: argparse.Namespace) -> dict[str, list[str]]:
+def _real_texts(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Pairs of the file in a random order: the first queries with their answers, and all answers."""
+    rows = {row["answer"]: row["query"] for _, row in read_objects(options.texts)}
+    answers = [list(rows)[i] for i in np.random.default_rng(0).permutation(len(rows))[: options.documents]]
+    first = answers[: options.queries]
+    return {"queries": [rows[answer] for answer in first], "answers": first, "corpus": answers}
+
+
+def _random_texts(parent: Path, options: argparse.Namespace) -> dict[str, list[str]]:
     """Documents of lognormal length; a query has some words of its answer."""
     generator = np.random.default_rng(0)
     vocabulary = json.loads((parent / "tokenizer.json").read_text())["model"]["vocab"]
@@ -89,7 +106,7 @@ def _texts(parent: Path, options: argparse.Namespace) -> dict[str, list[str]]:
 def rounds(folder: Path, task: str, options: argparse.Namespace, number: int) -> dict[str, Any]:
     """One measurement of each side; which is first alternates."""
     command = [sys.executable, "-m", "tests.benchmarks.mining", "--pairs", str(options.pairs)]
-    command += ["--threads", str(options.threads), "--dtype", options.dtype]
+    command += ["--threads", str(options.threads), "--dtype", options.dtype, "--backend", options.backend]
     found = {}
     for side in SIDES[:: 1 if number % 2 else -1]:
         quiet = {**os.environ, "TQDM_DISABLE": "1"}
@@ -108,7 +125,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     datasets.disable_progress_bars()
     side, task, folder = options.child[0], options.child[1], Path(options.child[2])
-    function, encoder, reranker = _library(side, task, folder, options.dtype)
+    function, encoder, reranker = _library(side, task, folder, options)
     texts = json.loads((folder / "texts.json").read_text())
     asked: dict[str, Any] = {"num_negatives": 5, "range_max": 50}
     queries = len(texts["queries"])
@@ -135,7 +152,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "MiB": peak, "rows": found}
 
 
-def _library(side: str, task: str, folder: Path, dtype: str) -> tuple[Callable[..., Any], Any, Any]:
+def _library(side: str, task: str, folder: Path, wanted: argparse.Namespace) -> tuple[Callable[..., Any], Any, Any]:
     """The function, the encoder and the cross-encoder of one side."""
     import torch
 
@@ -144,13 +161,15 @@ def _library(side: str, task: str, folder: Path, dtype: str) -> tuple[Callable[.
         import sentence_transformers as library
 
         options: dict[str, Any] = {}
+        scoring: dict[str, Any] = {}
     else:
         import training as library  # type: ignore[no-redef]
 
-        options = {"model_kwargs": {"dtype": getattr(torch, dtype)}}
+        options = {"model_kwargs": {"dtype": getattr(torch, wanted.dtype)}}
+        scoring = options if wanted.backend == "torch" else {"backend": wanted.backend}
     static = {} if kind == "static" else options
     encoder = library.SentenceTransformer(str(folder / kind), device="cpu", **static)
-    reranker = library.CrossEncoder(str(folder / "reranker"), device="cpu", **options)
+    reranker = library.CrossEncoder(str(folder / "reranker"), device="cpu", **scoring)
     encoder.encode(["a text"])
     reranker.predict([("a query", "a text")])
     return library.util.mine_hard_negatives, encoder, reranker

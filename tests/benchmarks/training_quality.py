@@ -23,10 +23,12 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
+from training.candidates import load_task
 from training.data.beir import read_pool, read_retrieval
-from training.evaluate_lists import _padded
-from training.metrics import Ranked, ndcg, order
+from training.evaluate_lists import Lists
+from training.metrics import ndcg, order
 from training.parent import resolve_parent
+from training.recipe import EvaluationSet
 from training.significance import bootstrap
 
 VARIANTS = {
@@ -81,19 +83,14 @@ def train(variant: str, data: Dataset, seed: int, options: argparse.Namespace) -
 
 def quality(model: Any, options: argparse.Namespace) -> list[float]:
     """nDCG@10 of each query of the pools of the evaluated split."""
-    data = read_retrieval(options.data, options.evaluate)
-    pool = read_pool(options.data / "pools" / f"{options.evaluate}.tsv")
-    keys = [key for key in pool if key in data.qrels and data.relevant(key)]
-    keys = [keys[i] for i in sorted(np.random.default_rng(0).permutation(len(keys))[: options.queries])]
-    pairs = [(data.queries[key], data.corpus[name]) for key in keys for name in pool[key]]
-    scores = np.asarray(model.predict(pairs, show_progress_bar=False), dtype=np.float64)
-    lists = np.split(scores, np.cumsum([len(pool[key]) for key in keys])[:-1])
-    grades = [
-        [data.qrels[key].get(pool[key][i], 0.0) for i in order(own[None])[0]]
-        for key, own in zip(keys, lists, strict=True)
-    ]
-    best = [sorted((grade for grade in data.qrels[key].values() if grade > 0), reverse=True) for key in keys]
-    return [float(value) for value in ndcg(Ranked(_padded(grades, 0.0), _padded(best, 0.0)))]
+    pool = Path("pools") / f"{options.evaluate}.tsv"
+    wanted = EvaluationSet(
+        name="evaluated", path=options.data.name, split=options.evaluate, pool=pool, limit=options.queries
+    )
+    task = load_task(wanted, options.data.parent, seed=0)
+    lists = Lists.of(task)
+    scores = lists.place(np.asarray(model.predict(task.pairs(), show_progress_bar=False), dtype=np.float32))
+    return [float(value) for value in ndcg(lists.ranked(order(scores)))]
 
 
 def run(variant: str, seed: int, options: argparse.Namespace) -> list[float]:
