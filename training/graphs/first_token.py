@@ -22,48 +22,31 @@ def cut_last_layer(model: nn.Module) -> None:
     For BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DistilBERT, DeBERTa-v2 and ModernBERT; any other model stays as it is, and
     so does one whose head reads all tokens. The logits remain the same.
     """
-    find = LAST_LAYERS.get(type(model).__name__)
-    layer, compute = (None, None) if find is None else find(model)
-    if layer is not None and compute is not None:
-        layer.forward = partial(compute, layer)
+    if type(model).__name__ in FAMILIES:
+        find, compute = FAMILIES[type(model).__name__]
+        layer = find(model)
+        if layer is not None:
+            layer.forward = partial(compute, layer)
 
 
-Compute = Callable[..., Any]
-"""What takes the place of a layer's `forward`, after the layer itself as first argument."""
-Found = tuple[Any, Compute]
+def _bert(model: Any) -> Any:
+    config, layers = model.config, model.base_model.encoder.layer
+    return layers[-1] if len(layers) and not (config.is_decoder or config.add_cross_attention) else None
 
 
-def _bert(model: Any) -> Found:
-    config = model.config
-    return _last(model.base_model.encoder.layer, not (config.is_decoder or config.add_cross_attention)), _of_bert
+def _distilbert(model: Any) -> Any:
+    layers = model.distilbert.transformer.layer
+    return layers[-1] if len(layers) else None
 
 
-def _distilbert(model: Any) -> Found:
-    return _last(model.distilbert.transformer.layer), _of_distilbert
+def _deberta(model: Any) -> Any:
+    layers = model.deberta.encoder.layer
+    return layers[-1] if len(layers) > 1 else None  # behind a single one may follow a convolution, which reads all
 
 
-def _deberta(model: Any) -> Found:
-    # Behind a single layer may follow a convolution, which reads all tokens.
-    return _last(model.deberta.encoder.layer, len(model.deberta.encoder.layer) > 1), _of_deberta
-
-
-def _modernbert(model: Any) -> Found:
-    return _last(model.model.layers, model.config.classifier_pooling == "cls"), _of_modernbert
-
-
-LAST_LAYERS: dict[str, Callable[[Any], Found]] = {
-    "BertForSequenceClassification": _bert,
-    "RobertaForSequenceClassification": _bert,
-    "XLMRobertaForSequenceClassification": _bert,
-    "ElectraForSequenceClassification": _bert,
-    "DistilBertForSequenceClassification": _distilbert,
-    "DebertaV2ForSequenceClassification": _deberta,
-    "ModernBertForSequenceClassification": _modernbert,
-}
-
-
-def _last(layers: nn.ModuleList, suited: bool = True) -> nn.Module | None:
-    return layers[-1] if suited and len(layers) else None
+def _modernbert(model: Any) -> Any:
+    layers = model.model.layers
+    return layers[-1] if len(layers) and model.config.classifier_pooling == "cls" else None
 
 
 def _of_bert(layer: Any, hidden: Tensor, mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
@@ -124,3 +107,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> T
 def _tensor(value: Any) -> Tensor:
     result: Tensor = value
     return result
+
+
+FAMILIES: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "BertForSequenceClassification": (_bert, _of_bert),
+    "RobertaForSequenceClassification": (_bert, _of_bert),
+    "XLMRobertaForSequenceClassification": (_bert, _of_bert),
+    "ElectraForSequenceClassification": (_bert, _of_bert),
+    "DistilBertForSequenceClassification": (_distilbert, _of_distilbert),
+    "DebertaV2ForSequenceClassification": (_deberta, _of_deberta),
+    "ModernBertForSequenceClassification": (_modernbert, _of_modernbert),
+}
+"""By class of the model: its last layer, or None if that has to stay, and what takes the place of the `forward`."""
