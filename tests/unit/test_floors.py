@@ -20,7 +20,7 @@ FLOORS = [
         *("app.model.packed.layout", "app.model.packed.weights", "app.model.packed.rotary", "app.model.packed.dropout"),
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention"),
-        *("app.model.packed.buckets", "app.model.packed.flat"),
+        *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),

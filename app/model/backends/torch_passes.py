@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from app.model.backends.cuda_graphs import Capture, CudaCapture, Graphs
 from app.model.messages import first_line
 from app.model.packed.buckets import Bucket, bucket_of
+from app.model.packed.cores import LEAST, cost_of, on_cores, share_out
 from app.model.packed.dropout import NoDropout
-from app.model.packed.flat import flatten, one_array
+from app.model.packed.flat import Flat, flatten, one_array, slices
 from app.model.packed.layout import Group, Layout, groups_of, places
 from app.model.packed.network import Network
 from app.model.packed.select import inference_attention, network_of
@@ -72,20 +73,55 @@ class PaddedPass:
         return logits.float()
 
 
-class PackedPass:
-    """A packed network. With a `capture`, small batches fill a bucket and replay what was captured of it."""
+class Shape(NamedTuple):
+    """What the host knows of a part of a packed batch."""
 
-    def __init__(self, network: Network, segments: bool, capture: Capture | None = None) -> None:
-        self._network, self._segments = network, segments
+    bucket: Bucket
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, flat: Flat) -> Shape:
+        """Without filling."""
+        bucket = Bucket(len(flat.ids), len(flat.lengths), int(flat.lengths[0]))
+        return cls(bucket, groups_of(flat.lengths.tolist()))
+
+    @property
+    def size(self) -> int:
+        """Length of the part's array."""
+        return 2 * self.bucket.tokens + self.bucket.rows + 1
+
+
+class PackedPass:
+    """A packed network. With a `capture`, small batches fill a bucket and replay what was captured of it.
+
+    On several `cores` of a CPU the rows of a batch are shared out, and each part is computed on one.
+    """
+
+    def __init__(self, network: Network, segments: bool, capture: Capture | None = None, cores: int = 1) -> None:
+        self._network, self._segments, self._cores = network, segments, cores
         self._graphs = Graphs(self._score, capture) if capture else None
 
     def stage(self, batch: Batch) -> Work:
         flat, order = flatten(batch, segments=self._segments)
-        shape = Bucket(len(flat.ids), len(flat.lengths), int(flat.lengths[0]))
-        if self._graphs is not None and self._graphs.on and (bucket := bucket_of(*shape)) is not None:
-            return Work(one_array(flat, bucket), partial(self._graphs, bucket=bucket), order)
-        groups = groups_of(flat.lengths.tolist())
-        return Work(one_array(flat, shape), partial(self._score, bucket=shape, groups=groups), order)
+        tokens = len(flat.ids)
+        if self._graphs is not None and self._graphs.on:
+            bucket = bucket_of(tokens, len(flat.lengths), int(flat.lengths[0]))
+            if bucket is not None:
+                return Work(one_array(flat, bucket), partial(self._graphs, bucket=bucket), order)
+        count = max(1, min(self._cores, tokens // LEAST))
+        parts = slices(flat, share_out([cost_of(length) for length in flat.lengths.tolist()], count))
+        shapes = [Shape.of(part) for part in parts]
+        inputs = [one_array(part, shape.bucket) for part, shape in zip(parts, shapes, strict=True)]
+        return Work(np.concatenate(inputs), partial(self._score_parts, shapes=shapes), order)
+
+    def _score_parts(self, inputs: Tensor, shapes: Sequence[Shape]) -> Tensor:
+        if len(shapes) == 1:
+            return self._score(inputs, *shapes[0])
+        return torch.cat(on_cores(self._score_part, torch.split(inputs, [shape.size for shape in shapes]), shapes))
+
+    def _score_part(self, inputs: Tensor, shape: Shape) -> Tensor:
+        with torch.inference_mode():  # the mode is each thread's own
+            return self._score(inputs, *shape)
 
     def _score(self, inputs: Tensor, bucket: Bucket, groups: tuple[Group, ...] = ()) -> Tensor:
         ids, types, ends = torch.split(inputs, [bucket.tokens, bucket.tokens, bucket.rows + 1])
@@ -130,7 +166,7 @@ def packed_pass(model: nn.Module, kind: type[Network], segments: bool) -> Packed
     with torch.no_grad():
         network = kind(model, parameter.dtype, inference_attention(model))
     if not parameter.is_cuda:
-        return PackedPass(network, segments)
+        return PackedPass(network, segments, cores=torch.get_num_threads())
     # The matrices that the network has just joined will be read on another stream.
     torch.cuda.current_stream(parameter.device).synchronize()
     return PackedPass(network, segments, CudaCapture())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,13 @@ def flatten(batch: Batch, *, segments: bool) -> tuple[Flat, Ints]:
         mask, ids, types = mask[order], batch["input_ids"][order], batch["token_type_ids"][order]
     chosen = ids[mask]
     return Flat(chosen, types[mask] if segments else np.zeros_like(chosen), lengths[order]), order
+
+
+def slices(flat: Flat, parts: Sequence[range]) -> list[Flat]:
+    """`flat` by neighbouring rows; `parts` are all its rows in order."""
+    ends = np.cumsum(flat.lengths)[[part.stop - 1 for part in parts]]
+    tokens = zip(np.split(flat.ids, ends[:-1]), np.split(flat.types, ends[:-1]), strict=True)
+    return [Flat(*own, flat.lengths[part.start : part.stop]) for own, part in zip(tokens, parts, strict=True)]
 
 
 def one_array(flat: Flat, bucket: Bucket) -> Ints:

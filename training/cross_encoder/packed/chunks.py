@@ -28,20 +28,3 @@ def cut_chunks(lengths: Sequence[int], budget: int) -> list[range]:
             start, total = index, 0
         total += length
     return [*chunks, range(start, len(lengths))] if lengths else []
-
-
-def cost_of(length: int) -> float:
-    """What a row of `length` tokens costs, in tokens of a short one: attention grows with the square."""
-    return length + length**2 / 600
-
-
-def share_out(costs: Sequence[float], count: int) -> list[range]:
-    """Neighbours in at most `count` parts of about equal cost, none of them empty."""
-    parts: list[range] = []
-    bound, done, start = sum(costs) / count, 0.0, 0
-    for i, cost in enumerate(costs):
-        if i > start and done + cost / 2 > bound * (len(parts) + 1):
-            parts.append(range(start, i))
-            start = i
-        done += cost
-    return [*parts, range(start, len(costs))] if costs else []

@@ -1,21 +1,18 @@
-"""Parts of a pass side by side on a CPU, each on one core.
-
-PyTorch's own way, all cores on one operation after the other, leaves them waiting for a sixth of the time here:
-between the large matrix products lie many small operations.
-"""
+"""Parts of a pass side by side on a CPU, each on one core, with and without gradients."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from app.model.packed.cores import core_threads, on_cores
 
 Run = Callable[[Tensor], Tensor]
 Item = TypeVar("Item")
@@ -29,7 +26,7 @@ def each_on_a_core(work: Callable[[Item], Tensor], items: Iterable[Item]) -> Ite
     waiting: deque[Future[Tensor]] = deque()
     try:
         for item in items:
-            waiting.append(_pool(os.getpid(), cores).submit(_without_gradient, work, item))
+            waiting.append(core_threads(os.getpid(), cores).submit(_without_gradient, work, item))
             if len(waiting) > AHEAD * cores:
                 yield waiting.popleft().result()
         while waiting:
@@ -59,7 +56,7 @@ class _SideBySide(torch.autograd.Function):
     def forward(ctx: Any, runs: Sequence[Run], count: int, *tensors: Tensor) -> Tensor:
         ctx.inputs = [one.detach().requires_grad_(one.requires_grad) for one in tensors[:count]]
         ctx.parameters = tensors[count:]
-        ctx.results = _in_threads(_compute, runs, ctx.inputs)
+        ctx.results = on_cores(_compute, runs, ctx.inputs)
         ctx.sizes = list(map(len, ctx.results))
         return torch.cat([one.detach() for one in ctx.results])
 
@@ -70,7 +67,7 @@ class _SideBySide(torch.autograd.Function):
             raise RuntimeError("these scores were differentiated once already, and what that needs was freed")
         results, ctx.results = ctx.results, None
         sources = [(one, *ctx.parameters) for one in ctx.inputs]
-        found = _in_threads(_gradients, results, sources, torch.split(grads[0], ctx.sizes))
+        found = on_cores(_gradients, results, sources, torch.split(grads[0], ctx.sizes))
         return None, None, *(own[0] for own in found), *map(_sum, zip(*(own[1:] for own in found), strict=True))
 
 
@@ -96,22 +93,3 @@ def _sum(parts: Sequence[Tensor | None]) -> Tensor | None:
     for part in there[1:]:
         total = total.add_(part)
     return total
-
-
-def _in_threads(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-    """`work` for each row of `columns`, in that order. Raises what the first to fail raises, after all have ended."""
-    pool = _pool(os.getpid(), torch.get_num_threads())
-    waiting = [pool.submit(work, *row) for row in zip(*columns, strict=True)]
-    for one in waiting:
-        one.exception()
-    return [one.result() for one in waiting]
-
-
-@cache
-def _pool(process: int, size: int) -> ThreadPoolExecutor:
-    """Threads that compute alone. `process`: a fork copies this cache, but no threads."""
-    pool = ThreadPoolExecutor(size, "part", lambda: torch.set_num_threads(1))
-    for one in [pool.submit(torch.get_num_threads) for _ in range(size)]:
-        one.result()
-    torch.set_num_threads(size)  # what a thread sets is the default of those to come
-    return pool

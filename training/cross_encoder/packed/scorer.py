@@ -9,13 +9,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from app.model.packed.cores import LEAST, cost_of, share_out
 from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
 from app.model.packed.layout import Layout, Multiples
 from app.model.packed.network import Attention, Network
 from app.model.packed.select import ENCODERS, FAMILIES, network_of
 from app.model.types import Encoded
 from training.cross_encoder.encoding import Padding
-from training.cross_encoder.packed.chunks import cost_of, cut_chunks, lay_out_rows, share_out
+from training.cross_encoder.packed.chunks import cut_chunks, lay_out_rows
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout, has_dropout
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
@@ -24,8 +25,6 @@ ROUNDED = Multiples(tokens=128, rows=16)
 """In half precision oneDNN compiles a kernel for every new shape."""
 Run = Callable[[Network, Tensor, Layout, Dropout], Tensor]
 """What is computed of a chunk: network, embeddings, layout, dropout."""
-LEAST = 256
-"""Tokens that are worth a core of their own."""
 
 
 class PackedPass:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from app.model.backends.torch import Prepared, TorchBackend
 from app.model.backends.torch_devices import CpuDevice
 from app.model.backends.torch_passes import PackedPass, PaddedPass, Pass, Work, best_pass
 from app.model.cross_encoder import CrossEncoder
+from app.model.packed.cores import LEAST, on_cores
 from app.model.packed.grid_attention import attend_in_grid
 from app.model.packed.network import Attention
 from app.model.packed.select import network_of
@@ -59,6 +61,31 @@ def test_scores_are_those_of_the_padded_batch(model: PreTrainedModel, lengths: l
     found = score(packed(model), batch)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, score(PaddedPass(model, segments(model)), batch), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("threads", "parts"), [(1, [1]), (3, [3]), (8, [4])])
+def test_rows_are_shared_out_among_the_cores(
+    model: PreTrainedModel, threads: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many parts as cores, or as many as have enough tokens; the scores are those of the padded batch."""
+    lengths = [120, 119, 118, 100, 99, 98, 90, 90, 80, 80, 60, 60]
+    assert 4 * LEAST < sum(lengths) < 5 * LEAST
+    found = []
+
+    def watched(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        found.append(len(columns[0]))
+        return on_cores(work, *columns)
+
+    monkeypatch.setattr(torch_passes, "on_cores", watched)
+    batch = batch_of(model, rows_of(lengths))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        scores = score(packed(model), batch)
+    finally:
+        torch.set_num_threads(before)
+    assert (found or [1]) == parts
+    np.testing.assert_allclose(scores, score(PaddedPass(model, segments(model)), batch), atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_a_score_does_not_depend_on_the_batch_or_the_side_of_the_padding(model: PreTrainedModel) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from app.model.packed.cores import LEAST, share_out
 from app.model.types import Encoded
 from tests.unit.training.cross_encoder.forward_models import (
     FAMILIES,
@@ -25,9 +26,8 @@ from tests.unit.training.cross_encoder.forward_models import (
     without_dropout,
 )
 from training.cross_encoder.forward import score_rows
-from training.cross_encoder.packed.chunks import share_out
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
-from training.cross_encoder.packed.scorer import LEAST, PackedScorer
+from training.cross_encoder.packed.scorer import PackedScorer
 
 LENGTHS = [60, 90, 33, 120, 24, 90, 61, 90, 17, 110, 75, 48]
 THREADS = 3

@@ -1,0 +1,54 @@
+"""Work on the cores of a CPU, each piece on one of them.
+
+PyTorch's own way, all cores on one operation after the other, leaves them waiting for a sixth of the time: between the
+large matrix products lie many small operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from os import getpid
+from typing import Any
+
+import torch
+
+LEAST = 256
+"""Tokens that are worth a core of their own."""
+
+
+def cost_of(length: int) -> float:
+    """What a row of `length` tokens costs, in tokens of a short one: attention grows with the square."""
+    return length + length**2 / 600
+
+
+def share_out(costs: Sequence[float], count: int) -> list[range]:
+    """Neighbours in at most `count` parts of about equal cost, none of them empty."""
+    parts: list[range] = []
+    bound, done, start = sum(costs) / count, 0.0, 0
+    for i, cost in enumerate(costs):
+        if i > start and done + cost / 2 > bound * (len(parts) + 1):
+            parts.append(range(start, i))
+            start = i
+        done += cost
+    return [*parts, range(start, len(costs))] if costs else []
+
+
+def on_cores(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+    """`work` for each row of `columns`, in that order. Raises what the first to fail raises, after all have ended."""
+    pool = core_threads(getpid(), torch.get_num_threads())
+    waiting = [pool.submit(work, *row) for row in zip(*columns, strict=True)]
+    for one in waiting:
+        one.exception()
+    return [one.result() for one in waiting]
+
+
+@cache
+def core_threads(process: int, size: int) -> ThreadPoolExecutor:
+    """Threads in each of which PyTorch uses one core. `process`: a fork copies this cache, but no threads."""
+    pool = ThreadPoolExecutor(size, "core", lambda: torch.set_num_threads(1))
+    for one in [pool.submit(torch.get_num_threads) for _ in range(size)]:
+        one.result()
+    torch.set_num_threads(size)  # what a thread sets is the default of those to come
+    return pool
