@@ -54,6 +54,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=Path, metavar="FILE", help="instead of random words")
     parser.add_argument("--reranker", type=Path, metavar="DIRECTORY", help="instead of MiniLM with a random head")
     parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch", help="of our reranker")
+    parser.add_argument("--graph", metavar="FILE", help="which of its graphs, if not the float32 one")
     parser.add_argument("--child", nargs=3, metavar=("SIDE", "TASK", "FOLDER"), help=argparse.SUPPRESS)
     return parser
 
@@ -107,6 +108,7 @@ def rounds(folder: Path, task: str, options: argparse.Namespace, number: int) ->
     """One measurement of each side; which is first alternates."""
     command = [sys.executable, "-m", "tests.benchmarks.mining", "--pairs", str(options.pairs)]
     command += ["--threads", str(options.threads), "--dtype", options.dtype, "--backend", options.backend]
+    command += ["--graph", options.graph] if options.graph else []
     found = {}
     for side in SIDES[:: 1 if number % 2 else -1]:
         quiet = {**os.environ, "TQDM_DISABLE": "1"}
@@ -166,7 +168,8 @@ def _library(side: str, task: str, folder: Path, wanted: argparse.Namespace) -> 
         import training as library  # type: ignore[no-redef]
 
         options = {"model_kwargs": {"dtype": getattr(torch, wanted.dtype)}}
-        scoring = options if wanted.backend == "torch" else {"backend": wanted.backend}
+        graph = {"model_kwargs": {"file_name": wanted.graph}} if wanted.graph else {}
+        scoring = options if wanted.backend == "torch" else {"backend": wanted.backend, **graph}
     static = {} if kind == "static" else options
     encoder = library.SentenceTransformer(str(folder / kind), device="cpu", **static)
     reranker = library.CrossEncoder(str(folder / "reranker"), device="cpu", **scoring)
