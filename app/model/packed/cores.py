@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import getpid
+from threading import Barrier
 from typing import Any
 
 import torch
@@ -47,8 +48,15 @@ def on_cores(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
 @cache
 def core_threads(process: int, size: int) -> ThreadPoolExecutor:
     """Threads in each of which PyTorch uses one core. `process`: a fork copies this cache, but no threads."""
-    pool = ThreadPoolExecutor(size, "core", lambda: torch.set_num_threads(1))
-    for one in [pool.submit(torch.get_num_threads) for _ in range(size)]:
+    pool = ThreadPoolExecutor(size, "core", _use_one_core)
+    # All of them start here, none later: each sets what is the default of threads to come, and it is put back below.
+    together = Barrier(size)
+    for one in [pool.submit(together.wait) for _ in range(size)]:
         one.result()
-    torch.set_num_threads(size)  # what a thread sets is the default of those to come
+    torch.set_num_threads(size)
     return pool
+
+
+def _use_one_core() -> None:
+    torch.get_num_threads()  # at the first such call a thread takes over the default: here, not after the next line
+    torch.set_num_threads(1)

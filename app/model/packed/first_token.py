@@ -29,14 +29,17 @@ def attend_first_to_states(
 ) -> Tensor:
     """The same without keys and values, which only one query in a row would ask for: of `states` (width, hidden).
 
-    The product of a query q with a key Wx + b is (W'q)x + bq, and softmax does not see bq, which is the same for every
-    token x. The sum of values Wx + b under weights p is W(sum of px) + (sum of p)b.
+    The product of a query q with a key Wx + b is (W'q)x + bq. The sum of values Wx + b under weights p is
+    W(sum of px) + (sum of p)b.
     """
     _, heads, size = query.shape
     seen, inside = _seen(states, layout)
     by_head = key.weight.float().view(heads, size, -1)
     asked = torch.bmm(query.float().transpose(0, 1), by_head)  # (heads, first tokens, hidden)
     scores = torch.bmm(seen, asked.permute(1, 2, 0))  # (first tokens, longest, heads)
+    if key.bias is not None:
+        # The same for all tokens, so softmax does not see it; but a parameter without a gradient stops DDP.
+        scores = scores + (query.float() * key.bias.float().view(heads, size)).sum(-1)[:, None]
     weights = _weights(scores, size, inside, share, dropout)
     mixed = torch.bmm(weights.transpose(1, 2), seen)  # (first tokens, heads, hidden)
     context = torch.bmm(mixed.transpose(0, 1), value.weight.float().view(heads, size, -1).transpose(1, 2))

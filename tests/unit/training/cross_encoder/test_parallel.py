@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from app.model.packed.cores import LEAST, share_out
+from app.model.packed.cores import LEAST, core_threads, share_out
 from app.model.types import Encoded
 from tests.unit.training.cross_encoder.forward_models import (
     FAMILIES,
@@ -119,6 +121,21 @@ def test_scores_without_gradients(family: str) -> None:
         ours = score(model, rows)
     assert not ours.requires_grad
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_threads_have_one_core_each_whatever_the_default_becomes() -> None:
+    """All start at once: a thread that started later would change the default, or take over a changed one."""
+    pool = core_threads(os.getpid(), 5)
+    torch.set_num_threads(THREADS)
+    together = Barrier(5)
+
+    def cores() -> int:
+        together.wait()
+        return torch.get_num_threads()
+
+    assert [one.result() for one in [pool.submit(cores) for _ in range(5)]] == [1] * 5
+    late = ThreadPoolExecutor(1)
+    assert late.submit(torch.get_num_threads).result() == THREADS
 
 
 def test_items_on_a_core_each() -> None:
