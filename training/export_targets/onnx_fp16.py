@@ -1,4 +1,4 @@
-"""ONNX in float16 for GPUs, with the same fused operators."""
+"""ONNX in float16 for GPUs, fused as in float32, and skip connections with their layer norms besides."""
 
 from __future__ import annotations
 

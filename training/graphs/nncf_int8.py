@@ -15,6 +15,7 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from app.model.types import Batch
 from training.graphs.openvino_ir import save
+from training.graphs.qdq import SMOOTHING
 
 
 def write_int8(source: Path, target: Path, calibration: Sequence[Batch]) -> None:
@@ -31,7 +32,8 @@ def write_int8(source: Path, target: Path, calibration: Sequence[Batch]) -> None
         subset_size=len(rows),
         # Not the mean of the texts' ranges, which is the default: it cuts off half of the texts' extremes.
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING),
         ),
     )
     save(quantized, target)

@@ -115,7 +115,7 @@ def test_nncf_s_int8_stays_close(model_type: str, tmp_path: Path) -> None:
 def assert_close(figures: Figures) -> None:
     assert figures["kendall_tau"] > 0.75
     assert figures["max_logit_difference"] > 1e-4
-    assert figures["mean_score_difference"] < 0.15
+    assert figures["mean_score_difference"] < 0.1
 
 
 FUSED = {
@@ -169,6 +169,16 @@ def all_targets(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
     model = write_model(root / "model", hidden_size=64)
     export(model, root / "out", list(TARGETS), ExportOptions(texts, thresholds=ANYTHING))
     return root
+
+
+def test_skip_connections_are_fused_with_layer_norms_for_gpus_alone(all_targets: Path) -> None:
+    """On a CPU the joint operator is several times slower than the two."""
+    found = {
+        name: [node.op_type for node in onnx.load(all_targets / "out" / GRAPHS[name]).graph.node]
+        for name in ("onnx", "onnx-fp16")
+    }
+    assert "SkipLayerNormalization" in found["onnx-fp16"]
+    assert "SkipLayerNormalization" not in found["onnx"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

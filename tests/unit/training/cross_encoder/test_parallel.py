@@ -134,8 +134,8 @@ def test_threads_have_one_core_each_whatever_the_default_becomes() -> None:
         return torch.get_num_threads()
 
     assert [one.result() for one in [pool.submit(cores) for _ in range(5)]] == [1] * 5
-    late = ThreadPoolExecutor(1)
-    assert late.submit(torch.get_num_threads).result() == THREADS
+    with ThreadPoolExecutor(1) as late:
+        assert late.submit(torch.get_num_threads).result() == THREADS
 
 
 def test_items_on_a_core_each() -> None:
