@@ -200,20 +200,6 @@ def test_selected_layers_compute_in_float32_and_the_selection_is_saved(reranker_
         model.set_keep_in_fp32_modules("model.classifier")  # type: ignore[arg-type]
 
 
-def test_merging_averages_weights_in_proportion(reranker_dir: Path) -> None:
-    first, second = CrossEncoder(reranker_dir), CrossEncoder(reranker_dir)
-    with torch.no_grad():
-        for parameter in second.parameters():
-            parameter.add_(1.0)
-    merged = CrossEncoder.merge([first, second], parameters={"weight": [3, 1]})
-    for one, other in zip(first.parameters(), merged.parameters(), strict=True):
-        torch.testing.assert_close(other, one + 0.25)
-    with pytest.raises(NotImplementedError, match="mergekit"):
-        CrossEncoder.merge([first, second], "slerp")
-    with pytest.raises(ValueError, match="at least two"):
-        CrossEncoder.merge([first])
-
-
 class FakeApi:
     """A Hub in a directory."""
 
