@@ -13,6 +13,7 @@ from training.cross_encoder.encoding import Padding
 from training.cross_encoder.gradient_cache import cached_scores
 from training.cross_encoder.packed.scorer import PackedScorer
 from training.cross_encoder.padded import PaddedScorer
+from training.cross_encoder.sharded import is_sharded, warn_of_memory
 
 CHUNK_TOKENS = {"cpu": 1024}
 """Tokens per chunk by device type: a CPU's cache holds the activations of about that many."""
@@ -40,11 +41,16 @@ def score_rows(
     """Logits of `rows` by a sequence classification `model` of transformers: float32, shape (rows, labels), in order.
 
     They carry gradients unless those are off. With `mini_batch_tokens` the activations of at most about that many
-    tokens are held at a time: the rest is computed anew, with the same dropout, for the backward pass.
+    tokens are held at a time: the rest is computed anew, with the same dropout, for the backward pass. A model whose
+    weights are shared out among processes scores all rows in one pass, so that every process makes as many passes.
     """
     parameter = next(model.parameters())
     if not rows:
         return torch.zeros(0, int(model.config.num_labels), device=parameter.device)  # type: ignore[union-attr, arg-type]
+    if is_sharded(model):
+        if mini_batch_tokens is not None:
+            warn_of_memory()
+        return PaddedScorer(model)([rows], pad)
     budget = chunk_tokens or CHUNK_TOKENS.get(parameter.device.type, ACCELERATOR_CHUNK_TOKENS)
     if mini_batch_tokens is not None:
         budget = min(budget, mini_batch_tokens)

@@ -15,8 +15,9 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from training.cross_encoder import checkpoints
+from training.cross_encoder import checkpoints, saving
 from training.cross_encoder.model_card import ModelCardCallback, write_model_card
+from training.cross_encoder.sharded import is_sharded
 
 logger = logging.get_logger(__name__)
 Args = TypeVar("Args")
@@ -33,15 +34,17 @@ class SavingTrainer(Trainer):
         return Path(str(self.args.output_dir))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Writes model, tokenizer, arguments and what losses learned; only the first process comes here."""
+        """Writes model, tokenizer, arguments and what losses learned; `state_dict` is gathered from all processes."""
+        if not self.args.should_save:  # all processes come here with a model that they share out
+            return
         folder = Path(output_dir or self._folder())
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
-        model.save_pretrained(folder)
-        if state_dict is not None:  # gathered from processes that each hold a part
-            parts = ((name.partition("."), tensor) for name, tensor in state_dict.items())
-            inner = {rest: tensor for (first, _, rest), tensor in parts if first == "model"}
-            model.model.save_pretrained(folder, state_dict=inner)
+        if state_dict is not None and is_sharded(model):
+            saving.save(model, folder, state_dict)
+            write_model_card(model, folder)
+        else:
+            model.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         checkpoints.save_loss(self.loss_parameters(), folder)

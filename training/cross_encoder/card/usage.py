@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.cross_encoder.sharded import is_sharded
+
 logger = logging.getLogger(__name__)
 MOST_PAIRS = 5
 LONGEST_TEXT = 400
@@ -76,7 +78,7 @@ def _shape(model: Any, pairs: Sequence[Pair]) -> str:
 
 def _results(model: Any, pairs: Sequence[Pair]) -> tuple[str, str]:
     """The scores and the ranking as comments; two empty texts where the model cannot predict."""
-    if _is_sharded(model):  # one process alone would wait for the others' weights for ever
+    if is_sharded(model):  # one process alone would wait for the others' weights for ever
         return "", ""
     training = model.training
     try:
@@ -100,11 +102,3 @@ def _ranks(model: Any, pairs: Sequence[Pair]) -> str:
     ranks = model.rank(pairs[0][0], [second for _, second in pairs], show_progress_bar=False)
     shown = [{"corpus_id": int(rank["corpus_id"]), "score": round(float(rank["score"]), 4)} for rank in ranks]
     return f"# {shown}"
-
-
-def _is_sharded(model: Any) -> bool:
-    """Whether FSDP or DeepSpeed hold only a part of the weights in this process."""
-    parameters = getattr(model, "parameters", None)
-    if parameters is None:
-        return False
-    return any(hasattr(p, "device_mesh") or hasattr(p, "ds_id") for p in parameters())

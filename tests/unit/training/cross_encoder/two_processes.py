@@ -39,13 +39,13 @@ class Scaled(nn.Module):
 def train(model_dir: str, output: Path, data: Any, dev: Any, loss: Any, **kwargs: Any) -> CrossEncoderTrainer:
     model = CrossEncoder(model_dir, device="cpu")
     size = 8 // WORLD
-    resume = kwargs.pop("resume", None)
+    resume, trainer_class = kwargs.pop("resume", None), kwargs.pop("trainer_class", CrossEncoderTrainer)
     kwargs |= {"ddp_backend": "gloo"} if WORLD > 1 else {}
     args = arguments(output, per_device_train_batch_size=size, dataloader_drop_last=True, **kwargs)
     evaluator = CrossEncoderCorrelationEvaluator(
         list(zip(pairs(9)["query"], pairs(9)["document"], strict=True)), [float(i) for i in range(9)], name="dev"
     )
-    trainer = CrossEncoderTrainer(model, args, data, dev, loss(model), evaluator)
+    trainer = trainer_class(model, args, data, dev, loss(model), evaluator)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 

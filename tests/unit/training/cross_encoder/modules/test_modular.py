@@ -26,6 +26,7 @@ from training.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncod
 from training.cross_encoder.checkpoints import load_weights
 from training.cross_encoder.losses import BinaryCrossEntropyLoss
 from training.cross_encoder.modules import Dense, Dropout, LayerNorm, LogitScore, Normalize, Pooling, Transformer
+from training.cross_encoder.saving import save
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 HIDDEN = 32
@@ -300,3 +301,15 @@ def test_a_bi_encoder_becomes_a_reranker_with_a_fresh_head(
     theirs = Oracle(str(tmp_path / "bi"), device="cpu")
     theirs.model.load_state_dict(model.model.state_dict())
     np.testing.assert_allclose(model.predict(PAIRS), theirs.predict(PAIRS), **CLOSE)
+
+
+def test_weights_that_other_processes_hold_are_saved_in_place_of_its_own(reranker_dir: Path, tmp_path: Path) -> None:
+    """As a trainer gathers them from processes that share them out, also those of the modules behind."""
+    model, other = build(reranker_dir), build(reranker_dir)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    expected = other.predict(PAIRS)
+    assert abs(expected - model.predict(PAIRS)).max() > 1e-3
+    save(model, tmp_path, {name: tensor.clone() for name, tensor in other.state_dict().items()})
+    np.testing.assert_allclose(CrossEncoder(tmp_path, device="cpu").predict(PAIRS), expected, **CLOSE)
