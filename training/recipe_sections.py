@@ -100,9 +100,9 @@ class Dataset(Source):
 
     `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`.
     "table" is any table whose rows fit the loss as they are. Without `kind` it is what `path` looks like: a directory
-    is BEIR unless `datasets` saved it, a file of JSON lines holds pairs, and everything else is a table, as is what
-    has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such a table holds
-    pairs. `split` may be a slice of a table: train[:1000]. `limit` is the most queries (of a table: rows) taken,
+    is BEIR unless `datasets` saved it, JSON lines with the keys query and answer are pairs, and everything else is a
+    table, as is what has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such
+    a table holds pairs. `split` may be a slice of a table: train[:1000]. `limit` is the most queries (of a table: rows) taken,
     drawn at random with the recipe's seed.
     """
 

@@ -10,7 +10,7 @@ import datasets
 import pyarrow as pa
 
 from app.model.manifest import digest
-from training.data.lines import find
+from training.data.lines import find, read_objects
 from training.recipe import Dataset
 
 Kind = Literal["beir", "pairs", "table"]
@@ -24,14 +24,20 @@ def kind_of(dataset: Dataset, root: Path) -> Kind:
     path = root / dataset.path
     if not dataset.is_table and path.is_dir() and not is_saved(path):
         return "beir"
-    if dataset.negatives is not None or not (dataset.is_table or path.is_dir() or other_file(path)):
+    if dataset.negatives is not None:
         return "pairs"
-    return "table"
+    return "table" if dataset.is_table or path.is_dir() or other_file(path) or not holds_pairs(path) else "pairs"
 
 
 def is_saved(path: Path) -> bool:
     """Whether `datasets` saved this directory."""
     return any((path / name).is_file() for name in SAVED_BY_DATASETS)
+
+
+def holds_pairs(path: Path) -> bool:
+    """Whether the first line of a file of JSON lines has a query and its answer. Raises DataError without a file."""
+    _, first = next(read_objects(find(path)), (0, {}))
+    return not first or {"query", "answer"} <= first.keys()
 
 
 def other_file(path: Path) -> bool:

@@ -14,7 +14,7 @@ from training.commands.losses import loss_factory
 from training.commands.report import resolved
 from training.commands.sources import kind_of
 from training.commands.work import decisive
-from training.recipe import Recipe, load_recipe
+from training.recipe import Dataset, Recipe, load_recipe
 
 DEFAULT = Path(__file__).parents[3] / "training" / "recipes" / "default.toml"
 EVALUATION_ONLY = {"cacm", "checkthat20", "cisi", "covidqa", "cranfield", "noveleval", "pubmedqa", "semeval_cqa_a"}
@@ -125,8 +125,12 @@ def test_the_recipe_of_examples_is_valid_down_to_losses_and_arguments(tmp_path: 
     assert (arguments.save_steps, arguments.eval_steps, arguments.load_best_model_at_end) == (200, 200, True)
     for dataset in recipe.datasets:
         loss_factory(dataset.loss or recipe.loss, recipe.num_labels)
-    kinds = [kind_of(dataset, recipe.data_root) for dataset in recipe.datasets]
+    (tmp_path / "pairs.jsonl").write_text('{"query": "who", "answer": "nobody"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"query": "who", "document": "nobody", "label": 0.5}\n')
+    kinds = [kind_of(dataset, tmp_path) for dataset in recipe.datasets]
     assert kinds == ["table", "table", "table", "pairs"]
+    lines = [Dataset(name=name, path=Path(f"{name}.jsonl")) for name in ("pairs", "rows")]
+    assert [kind_of(dataset, tmp_path) for dataset in lines] == ["pairs", "table"]
 
 
 def test_recipes_written_for_earlier_versions_mean_the_same(recipe_file: Path, tmp_path: Path) -> None:
