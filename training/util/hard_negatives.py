@@ -14,7 +14,7 @@ from training.mining.embedding import Encoding, Side, embeddings, pool_of
 from training.mining.formats import Names, dataset_of, require_columns
 from training.mining.options import MiningOptions
 from training.mining.pipeline import Mined, mine
-from training.mining.positives import Problem
+from training.mining.positives import IndexArray, Problem
 from training.mining.rescoring import CrossEncoderScorer
 from training.mining.similarity import SimilarityRetriever, needs_own_similarity
 from training.mining.statistics import measure, report
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from training.retrieval import Retriever
+    from training.retrieval.hits import Hits
+    from training.retrieval.queries import Queries
 
 logger = logging.getLogger(__name__)
 
@@ -171,10 +173,9 @@ def _announced(problem: Problem, rows: int, options: MiningOptions, search: _Sea
 def _mined(
     problem: Problem, model: Any, sides: list[Side], encoding: Encoding, options: MiningOptions, search: _Search
 ) -> Mined:
-    corpus, queries = embeddings(model, sides, encoding)
-    retriever = _retriever(model, queries, corpus, search, encoding.verbose)
     if search.cross_encoder is None:
-        return mine(problem, retriever, options)
+        return mine(problem, _retriever(model, sides, encoding, search), options)
+    retriever = _AskedOnce(_retriever(model, sides, encoding, search))
     with pool_of(search.cross_encoder, encoding.devices) as pool:
         scorer = CrossEncoderScorer(
             search.cross_encoder, batch_size=encoding.batch_size, pool=pool, progress=encoding.verbose
@@ -182,8 +183,22 @@ def _mined(
         return mine(problem, retriever, options, rescorer=scorer)
 
 
-def _retriever(model: Any, queries: FloatArray, corpus: FloatArray, search: _Search, progress: bool) -> Retriever:
+class _AskedOnce:
+    """A retriever that lets go of its embeddings after the search: a cross-encoder's long work needs none of them."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._kept = [retriever]
+
+    def top(self, queries: Queries, k: int) -> Hits:
+        return self._kept.pop().top(queries, k)
+
+    def pair_scores(self, queries: Queries, query_index: IndexArray, document_index: IndexArray) -> FloatArray:
+        raise AssertionError("the cross-encoder scores pairs; this is a bug")
+
+
+def _retriever(model: Any, sides: list[Side], encoding: Encoding, search: _Search) -> Retriever:
     """Finds documents for the queries in their order, whatever texts it is asked."""
+    corpus, queries = embeddings(model, sides, encoding)
     index: Retriever | None = None
     if search.faiss:
         from training.retrieval.faiss_index import FaissRetriever
@@ -195,4 +210,4 @@ def _retriever(model: Any, queries: FloatArray, corpus: FloatArray, search: _Sea
         return index
     from training.retrieval.dense import DenseRetriever
 
-    return DenseRetriever(lambda _: queries, corpus, device=getattr(model, "device", None), progress=progress)
+    return DenseRetriever(lambda _: queries, corpus, device=getattr(model, "device", None), progress=encoding.verbose)

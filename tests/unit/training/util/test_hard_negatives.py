@@ -6,6 +6,7 @@ import inspect
 import os
 import random
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,30 @@ def test_a_cross_encoder_is_asked_only_where_scores_decide() -> None:
     rescored = mine(cross_encoder=scorer, min_score=0.5, output_scores=True)
     assert all(row["scores"][1] == pytest.approx(score(row["query"], row["negative"])) for row in rescored)
     assert min(row["scores"][1] for row in rescored) >= 0.5
+
+
+@pytest.mark.parametrize("use_faiss", [False, True])
+def test_embeddings_are_let_go_before_a_cross_encoder_scores(use_faiss: bool) -> None:
+    """Rescoring can take hours, and a corpus of millions much memory."""
+    made: list[weakref.ref[Any]] = []
+
+    class Noting(TableModel):
+        def encode(self, texts: Any, prompt: str | None = None, normalize_embeddings: bool = False, **_: Any) -> Any:
+            found = super().encode(texts, prompt, normalize_embeddings)
+            made.append(weakref.ref(found))
+            return found
+
+        encode_query = encode_document = encode
+
+    class Looking(HashScorer):
+        def predict(self, pairs: Any, convert_to_tensor: bool = False, **options: Any) -> Any:
+            assert [one() for one in made] == [None, None]
+            return super().predict(pairs, convert_to_tensor, **options)
+
+    scorer = Looking()
+    noting = Noting(table([*QUERIES, *ANSWERS, *FURTHER]))
+    assert len(mine(model=noting, cross_encoder=scorer, max_score=0.9, use_faiss=use_faiss)) > 0
+    assert scorer.calls
 
 
 def test_a_classifier_cannot_rescore() -> None:
