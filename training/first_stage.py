@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,11 @@ from app.errors import ConfigError
 from training.data.beir import read_pool
 from training.data.lines import find, read_lines
 from training.errors import DataError
+from training.mining.similarity import SimilarityRetriever, needs_own_similarity
 from training.retrieval import Retriever, build_retriever
 from training.retrieval.collection import Collection
+from training.retrieval.dense import QueryEncoder
+from training.retrieval.hits import Hits
 from training.retrieval.queries import Queries
 
 BM25 = "bm25"
@@ -98,7 +102,7 @@ def from_pool(path: Path) -> Found:
 
 
 def _dense(model: str, collection: Collection) -> Retriever:
-    """Exact search by the model's own similarity, dot product or cosine, with its prompts for queries and documents."""
+    """Exact search by the model's own similarity, with its prompts for queries and documents."""
     from training.parent import resolve_parent
     from training.sentence_transformer import SentenceTransformer
 
@@ -111,5 +115,29 @@ def _dense(model: str, collection: Collection) -> Retriever:
         return np.asarray(encoder.encode_query(list(texts), show_progress_bar=False), dtype=np.float32)
 
     documents = encoder.encode_document(list(collection.need("texts", DENSE)), show_progress_bar=True)
-    embedded = Collection(collection.texts, collection.ids, np.asarray(documents, dtype=np.float32), queries)
+    vectors = np.asarray(documents, dtype=np.float32)
+    if needs_own_similarity(encoder):
+        return _BySimilarity(QueryEncoder(queries), vectors, encoder)
+    embedded = Collection(collection.texts, collection.ids, vectors, queries)
     return build_retriever(DENSE, embedded, cosine=encoder.similarity_fn_name != "dot")
+
+
+@dataclass(frozen=True, eq=False)
+class _BySimilarity:
+    """Search by a similarity of `model` that is no product of embeddings, as Euclidean distance is none."""
+
+    encode: QueryEncoder
+    documents: NDArray[np.float32]
+    model: Any
+
+    def top(self, queries: Queries, k: int) -> Hits:
+        return self._over(queries).top(queries, k)
+
+    def pair_scores(
+        self, queries: Queries, query_index: NDArray[np.int64], document_index: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        return self._over(queries).pair_scores(queries, query_index, document_index)
+
+    def _over(self, queries: Queries) -> SimilarityRetriever:
+        asked = np.asarray(self.encode(queries))
+        return SimilarityRetriever(asked, self.documents, self.model.similarity, self.model.similarity_pairwise)

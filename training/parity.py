@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -58,11 +59,21 @@ def measure_parity(
 
 
 def kendall_tau(first: FloatArray, second: FloatArray) -> float:
-    """Share of concordant minus share of discordant pairs (tau-a): 1 for the same order, -1 for the reverse."""
-    if len(first) < 2:
+    """Share of concordant minus share of discordant pairs (tau-a): 1 for the same order, -1 for the reverse.
+
+    A tie counts for neither. Kendall 1938, "A New Measure of Rank Correlation".
+    """
+    from scipy.stats import kendalltau  # half a second
+
+    pairs = len(first) * (len(first) - 1) // 2
+    if pairs == 0:
         return 1.0
-    agree = np.sign(first[:, None] - first[None]) * np.sign(second[:, None] - second[None])
-    return float(agree.sum() / (len(first) * (len(first) - 1)))
+    counts = [np.unique(one, return_counts=True)[1] for one in (first, second)]
+    untied = [pairs - int((count * (count - 1) // 2).sum()) for count in counts]
+    if 0 in untied:
+        return 0.0
+    among_untied = float(kendalltau(first, second, method="asymptotic").statistic)
+    return among_untied * math.sqrt(untied[0] * untied[1]) / pairs
 
 
 def top_overlap(first: FloatArray, second: FloatArray, lists: Lists, k: int = 10) -> float:

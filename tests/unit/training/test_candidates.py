@@ -14,6 +14,7 @@ from training.errors import DataError
 from training.evaluate_rankers import parent_scorer
 from training.metrics import order
 from training.recipe import EvaluationSet
+from training.sentence_transformer import SentenceTransformer
 
 FACTS_SET = EvaluationSet(name="facts", path=Path("facts"), split="train", depth=5)
 
@@ -80,6 +81,20 @@ def test_a_dense_first_stage_is_ordered_by_cosine(data_root: Path, parent_dir: P
         changed(first_stage=f"dense:{parent_dir}", pool=Path("pools/train.tsv"), depth=8), data_root, seed=0
     )
     assert (task.first_stage, pooled.candidates) == ("dense", task.candidates)
+
+
+def test_a_dense_first_stage_goes_by_the_models_own_similarity(
+    data_root: Path, parent_dir: Path, tmp_path: Path
+) -> None:
+    """It went by cosine, whatever the model said."""
+    model = SentenceTransformer(parent_dir, device="cpu", similarity_fn_name="euclidean")
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    task = load_task(changed(first_stage=f"dense:{tmp_path / 'model'}", depth=8), data_root, seed=0)
+    documents = np.asarray(model.encode(list(task.corpus.values())))
+    for key, names in task.candidates.items():
+        distances = np.linalg.norm(documents - np.asarray(model.encode([task.queries[key]])), axis=1)
+        assert names == [list(task.corpus)[i] for i in np.argsort(distances, kind="stable")]
+        assert task.scores[key] == pytest.approx(-np.sort(distances), abs=1e-4)
 
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(data_root: Path) -> None:
