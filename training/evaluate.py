@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from app.errors import ConfigError
+from app.model.backends import BackendOptions
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, read_manifest, write_manifest
 from training.candidates import load_task
@@ -91,7 +92,8 @@ def rankers(model: CrossEncoder, plan: Plan, options: argparse.Namespace) -> dic
 
 def load_model(name: str, options: argparse.Namespace) -> CrossEncoder:
     """A model with the command line's backend and length. Raises ArtifactError or ConfigError."""
-    return CrossEncoder.load(name, backend=options.backend, max_length=options.max_length)
+    many = BackendOptions().for_many_rows()
+    return CrossEncoder.load(name, options.backend, many, max_length=options.max_length)
 
 
 def check_outputs(options: argparse.Namespace) -> None:

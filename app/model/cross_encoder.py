@@ -11,10 +11,11 @@ import numpy as np
 from app.errors import ArtifactError, ConfigError, RerankerError
 from app.model.activations import ACTIVATIONS
 from app.model.artifact import Artifact, check_logits, read_artifact
-from app.model.backends import Backend, BackendOptions, Preparing, backend_class
+from app.model.backends import Backend, BackendOptions, Preparing, Streaming, backend_class
 from app.model.bucketing import Budget, cut_batches
 from app.model.hub import HubOptions, resolve
 from app.model.messages import first_line
+from app.model.streams import each, shared_out
 from app.model.tokenizer import PairTokenizer
 from app.model.types import Batch, Encoded, EncodeOptions, FloatArray, Side, Truncation
 
@@ -101,8 +102,15 @@ class CrossEncoder:
     def logits(self, rows: Sequence[Encoded], budget: Budget | None = None) -> FloatArray:
         """Logits (rows, labels) in input order, computed in length-sorted, token-budgeted batches."""
         out = np.empty((len(rows), self.num_labels), dtype=np.float32)
-        for indices in cut_batches([len(row) for row in rows], budget or Budget()):
+        lengths, budget = [len(row) for row in rows], budget or Budget()
+        streams = self.backend.streams if isinstance(self.backend, Streaming) else 1
+        if streams > 1:
+            budget = shared_out(budget, sum(lengths), streams)
+
+        def compute(indices: list[int]) -> None:
             out[indices] = self.forward(self.pad([rows[i] for i in indices]))
+
+        each(compute, cut_batches(lengths, budget), streams)
         return out
 
     def predict(self, pairs: Sequence[tuple[str, str]], budget: Budget | None = None) -> FloatArray:

@@ -15,7 +15,15 @@ FLOORS = [
     ["app.errors"],
     [
         *("app.model.types", "app.model.messages", "app.model.activations", "app.model.cpus", "app.model.gpus"),
-        *("app.model.bucketing", "app.model.manifest", "app.config", "app.metrics", "app.logs", "app.lifecycle"),
+        *(
+            "app.model.bucketing",
+            "app.model.streams",
+            "app.model.manifest",
+            "app.config",
+            "app.metrics",
+            "app.logs",
+            "app.lifecycle",
+        ),
         *("app.batching.fairness", "app.batching.rate", "app.model.measuring"),
         *("app.model.packed.layout", "app.model.packed.weights", "app.model.packed.rotary", "app.model.packed.dropout"),
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),

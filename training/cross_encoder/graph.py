@@ -57,4 +57,5 @@ def _options(backend: str, device: str | None, model_kwargs: dict[str, Any]) -> 
     name = model_kwargs.get("file_name") or ""
     folder = model_kwargs.get("subfolder", backend if name and "/" not in name else "")
     graph = f"{folder}/{name}" if name and folder else name
-    return BackendOptions(device=device or "auto", providers=(provider,) if provider else (), graph=graph)
+    options = BackendOptions(device=device or "auto", providers=(provider,) if provider else (), graph=graph)
+    return options.for_many_rows()

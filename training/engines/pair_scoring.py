@@ -37,7 +37,7 @@ class PairScoring:
 
     def load(self, threads: int) -> Compute:
         """From a block to scores: shape (rows,) for one label, else (rows, labels)."""
-        options = BackendOptions(threads=threads)
+        options = BackendOptions(threads=threads).for_many_rows()
         model = CrossEncoder.load(self.model, backend=self.backend, options=options, max_length=self.max_length)
 
         def scores(block: pa.Table) -> FloatArray:

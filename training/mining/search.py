@@ -264,7 +264,7 @@ class ServedCrossEncoder:
     @classmethod
     def load(cls, section: Scorer, threads: int = 0) -> ServedCrossEncoder:
         """The model of a scorer. Raises ArtifactError, or ConfigError if it gives several scores."""
-        options = BackendOptions(threads=threads)
+        options = BackendOptions(threads=threads).for_many_rows()
         model = CrossEncoder.load(section.model, section.backend, options, max_length=section.max_length)
         _require_one_score(section.model, model.num_labels)
         return cls(model)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal, Protocol, cast, runtime_checkable
 
 from app.errors import ConfigError
 from app.model.artifact import Artifact
+from app.model.cpus import available_cpus
 from app.model.types import Batch, FloatArray
+
+MOST_STREAMS = 16
+"""Each holds the activations of a batch."""
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -18,7 +22,8 @@ class BackendOptions:
     """How a runtime is to load a model. `device` is `auto`, `cpu`, `cuda`, `cuda:N`; `threads` 0 follows the cgroup.
 
     `providers` names ONNX Runtime execution providers in order of preference; empty: by device. `graph` is the
-    file inside the artifact to load; empty: the usual names are tried.
+    file inside the artifact to load; empty: the usual names are tried. `streams` is how many batches OpenVINO computes
+    side by side, each on its share of the threads: more in all, but each takes longer.
     """
 
     device: str = "auto"
@@ -27,6 +32,11 @@ class BackendOptions:
     compile: bool = False
     providers: tuple[str, ...] = ()
     graph: str = ""
+    streams: int = 1
+
+    def for_many_rows(self) -> BackendOptions:
+        """The same where nobody waits for a single batch: a stream on each core."""
+        return replace(self, streams=min(self.threads or available_cpus(), MOST_STREAMS))
 
 
 class Backend(Protocol):
@@ -44,6 +54,14 @@ class Backend(Protocol):
         Raises DeviceError and BackendOutOfMemory; any other failure as it comes.
         """
         ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend whose `forward` gets more done when several threads call it."""
+
+    streams: int
+    """How many of them."""
 
 
 @runtime_checkable

@@ -29,7 +29,7 @@ class OpenVinoBackend:
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
         core = ov.Core()
         settings = _settings(options, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        self.device = "cpu"
+        self.device, self.streams = "cpu", options.streams
         self.source = find_graph(artifact, OPENVINO_GRAPHS, options.graph)
         path = artifact.directory / self.source
         try:
@@ -83,6 +83,6 @@ def _settings(options: BackendOptions, capabilities: list[str]) -> dict[str, Any
     return {
         "INFERENCE_PRECISION_HINT": PRECISIONS[options.precision],
         "INFERENCE_NUM_THREADS": options.threads or available_cpus(),
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": options.streams,
+        "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
     }

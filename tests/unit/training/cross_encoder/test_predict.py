@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder as Oracle
 
+from app.model.backends import MOST_STREAMS
+from app.model.cpus import available_cpus
 from tests.models import TEXT
 from training.cross_encoder import CrossEncoder
 from training.cross_encoder.prediction import windows
@@ -305,3 +307,7 @@ def test_exported_graphs_score_like_the_weights(backend: str, reranker_dir: Path
     np.testing.assert_array_equal(CrossEncoder(tmp_path, backend=backend).predict(PAIRS), graph.predict(PAIRS))
     with pytest.raises(RuntimeError, match="only predicts"):
         graph({"rows": []})
+    if backend == "openvino":  # the service answers each batch as fast as it can; here there are many
+        assert graph.graph is not None
+        streams: Any = graph.graph._runner.backend
+        assert streams.streams == min(available_cpus(), MOST_STREAMS)

@@ -1,0 +1,36 @@
+"""Batches side by side, for runtimes that compute several at once, each on its share of the cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from app.model.bucketing import Budget
+
+LEAST = 256
+"""Tokens that are worth a batch of their own."""
+
+Item = TypeVar("Item")
+
+
+def shared_out(budget: Budget, tokens: int, streams: int) -> Budget:
+    """A budget that gives each of the `streams` a batch where there are `tokens` enough."""
+    return replace(budget, max_tokens=min(budget.max_tokens, max(LEAST, -(-tokens // streams))))
+
+
+def each(work: Callable[[Item], None], items: Sequence[Item], streams: int) -> None:
+    """`work` for every item, `streams` at a time. After an error, which is raised, no further item is begun."""
+    if streams == 1 or len(items) < 2:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(streams, "stream") as pool:
+        waiting = [pool.submit(work, item) for item in items]
+        try:
+            for one in waiting:
+                one.result()
+        finally:
+            for one in waiting:
+                one.cancel()
