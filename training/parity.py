@@ -73,7 +73,8 @@ def kendall_tau(first: FloatArray, second: FloatArray) -> float:
     if 0 in untied:
         return 0.0
     among_untied = float(kendalltau(first, second, method="asymptotic").statistic)
-    return among_untied * math.sqrt(untied[0] * untied[1]) / pairs
+    surplus = round(among_untied * math.sqrt(untied[0] * untied[1]))  # a number of pairs, so the same order gives 1.0
+    return surplus / pairs
 
 
 def top_overlap(first: FloatArray, second: FloatArray, lists: Lists, k: int = 10) -> float:
