@@ -72,7 +72,7 @@ def kendall_tau(first: FloatArray, second: FloatArray) -> float:
     untied = [pairs - int((count * (count - 1) // 2).sum()) for count in counts]
     if 0 in untied:
         return 0.0
-    among_untied = float(kendalltau(first, second, method="asymptotic").statistic)
+    among_untied = float(kendalltau(first, second).statistic)
     surplus = round(among_untied * math.sqrt(untied[0] * untied[1]))  # a number of pairs, so the same order gives 1.0
     return surplus / pairs
 
