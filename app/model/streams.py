@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from typing import TypeVar
 
 from app.model.bucketing import Budget
@@ -26,11 +27,20 @@ def each(work: Callable[[Item], None], items: Sequence[Item], streams: int) -> N
         for item in items:
             work(item)
         return
+    stopped = Event()
+
+    def unless_stopped(item: Item) -> None:
+        try:
+            if not stopped.is_set():
+                work(item)
+        except BaseException:
+            stopped.set()
+            raise
+
     with ThreadPoolExecutor(streams, "stream") as pool:
-        waiting = [pool.submit(work, item) for item in items]
+        waiting = [pool.submit(unless_stopped, item) for item in items]
         try:
             for one in waiting:
                 one.result()
         finally:
-            for one in waiting:
-                one.cancel()
+            stopped.set()  # also where the wait was interrupted: what is left is not computed for nobody

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,16 @@ def test_items_run_side_by_side() -> None:
 @pytest.mark.parametrize("streams", [1, 2])
 def test_after_an_error_no_further_item_is_begun(streams: int) -> None:
     begun: list[int] = []
-    hold = threading.Event()
 
     def work(item: int) -> None:
         begun.append(item)
         if item == 1:
-            hold.set()
             raise ValueError("the second")
-        if streams > 1:
-            hold.wait(30)
+        time.sleep(0.01)
 
     with pytest.raises(ValueError, match="the second"):
         each(work, list(range(1000)), streams)
-    assert len(begun) < 1000
+    assert len(begun) < 100, "what was begun beside it ends, and that is all"
 
 
 def test_streams_change_no_logit(reranker_dir: Path) -> None:
