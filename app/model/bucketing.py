@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+LEAST = 256
+"""Tokens that are worth a core of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

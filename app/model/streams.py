@@ -8,10 +8,7 @@ from dataclasses import replace
 from threading import Event
 from typing import TypeVar
 
-from app.model.bucketing import Budget
-
-LEAST = 256
-"""Tokens that are worth a batch of their own."""
+from app.model.bucketing import LEAST, Budget
 
 Item = TypeVar("Item")
 

@@ -14,6 +14,7 @@ from training.cross_encoder.gradient_cache import cached_scores
 from training.cross_encoder.packed.scorer import PackedScorer
 from training.cross_encoder.padded import PaddedScorer
 from training.cross_encoder.sharded import is_sharded, warn_of_memory
+from training.util.environment import is_dist_initialized
 
 CHUNK_TOKENS = {"cpu": 1024}
 """Tokens per chunk by device type: a CPU's cache holds the activations of about that many."""
@@ -47,7 +48,7 @@ def score_rows(
     parameter = next(model.parameters())
     if not rows:
         return torch.zeros(0, int(model.config.num_labels), device=parameter.device)  # type: ignore[union-attr, arg-type]
-    if is_sharded(model):
+    if is_dist_initialized() and is_sharded(model):
         if mini_batch_tokens is not None:
             warn_of_memory()
         return PaddedScorer(model)([rows], pad)

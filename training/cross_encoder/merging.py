@@ -61,7 +61,9 @@ def merge_models(
     else:
         weights = _by_mergekit(states, method, base, wanted, types, batch_options)
     merged: CrossEncoder = copy.deepcopy(found[0]).to(device)
-    merged.loaded_card = None  # it describes one of the models
+    merged.loaded_card = None  # it describes one of the models, as does the record of a training
+    merged.model_card_data = type(merged.model_card_data)(local_files_only=True)
+    merged.model_card_data.register_model(merged)
     for name, tensor in _floats(merged, device).items():
         tensor.data = weights[name].clone()  # some methods hand out an input where nothing is to be changed
     merged.eval()

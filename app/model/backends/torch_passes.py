@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.model.backends.cuda_graphs import Capture, CudaCapture, Graphs
+from app.model.bucketing import LEAST
 from app.model.messages import first_line
 from app.model.packed.buckets import Bucket, bucket_of
-from app.model.packed.cores import LEAST, cost_of, on_cores, share_out
+from app.model.packed.cores import cost_of, on_cores, share_out
 from app.model.packed.dropout import NoDropout
 from app.model.packed.flat import Flat, flatten, one_array, slices
 from app.model.packed.layout import Group, Layout, groups_of, places

@@ -15,9 +15,6 @@ from typing import Any
 
 import torch
 
-LEAST = 256
-"""Tokens that are worth a core of their own."""
-
 
 def cost_of(length: int) -> float:
     """What a row of `length` tokens costs, in tokens of a short one: attention grows with the square."""

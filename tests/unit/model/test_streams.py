@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from app.model.backends import MOST_STREAMS, BackendOptions, Streaming
-from app.model.bucketing import Budget
+from app.model.bucketing import LEAST, Budget
 from app.model.cpus import available_cpus
 from app.model.cross_encoder import CrossEncoder
-from app.model.streams import LEAST, each, shared_out
+from app.model.streams import each, shared_out
 
 PAIRS = [(f"question {i}", " ".join(["word"] * (i % 40))) for i in range(200)]
 

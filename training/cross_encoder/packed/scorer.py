@@ -9,7 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from app.model.packed.cores import LEAST, cost_of, share_out
+from app.model.bucketing import LEAST
+from app.model.packed.cores import cost_of, share_out
 from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
 from app.model.packed.layout import Layout, Multiples
 from app.model.packed.network import Attention, Network

@@ -18,8 +18,9 @@ from app.model.backends.cuda_graphs import Score
 from app.model.backends.torch import Prepared, TorchBackend
 from app.model.backends.torch_devices import CpuDevice
 from app.model.backends.torch_passes import PackedPass, PaddedPass, Pass, Work, best_pass
+from app.model.bucketing import LEAST
 from app.model.cross_encoder import CrossEncoder
-from app.model.packed.cores import LEAST, on_cores
+from app.model.packed.cores import on_cores
 from app.model.packed.grid_attention import attend_in_grid
 from app.model.packed.network import Attention
 from app.model.packed.select import network_of

@@ -106,6 +106,14 @@ def test_inputs_stay_as_they_are_and_types_are_as_wished(saved: list[str], tmp_p
     torch.testing.assert_close(again.predict(PAIRS), CrossEncoder.merge(models).predict(PAIRS))
 
 
+def test_the_card_says_nothing_of_one_models_training(saved: list[str]) -> None:
+    models = [CrossEncoder(path, device="cpu") for path in saved[:2]]
+    models[0].model_card_data.model_name = "the first alone"
+    card = CrossEncoder.merge(models).model_card_data
+    assert (models[0].model_card_data.model_name, card.model_name) == ("the first alone", None)
+    assert card.model is not models[0]
+
+
 def test_tied_weights_stay_tied(saved: list[str]) -> None:
     models = [CrossEncoder(path, device="cpu") for path in saved[:2]]
     for model in models:

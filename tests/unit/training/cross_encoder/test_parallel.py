@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from app.model.packed.cores import LEAST, core_threads, share_out
+from app.model.bucketing import LEAST
+from app.model.packed.cores import core_threads, share_out
 from app.model.types import Encoded
 from tests.unit.training.cross_encoder.forward_models import (
     FAMILIES,
