@@ -9,8 +9,9 @@ import pytest
 
 from tests.unit.training.mining.files import make_pairs, recipe_of, write_rows
 from training.errors import DataError
+from training.mine_recipe import Scorer
 from training.mining.known_runs import load_run
-from training.mining.search import KnownVectors, Recorded, Stepwise
+from training.mining.search import KnownVectors, Recorded, ServedCrossEncoder, Stepwise
 from training.mining.sources import Source, load_source
 from training.mining.text_store import digests_of
 from training.retrieval.bm25 import Bm25Retriever
@@ -69,3 +70,10 @@ def test_unknown_names_in_a_run_are_refused_by_line(tmp_path: Path, source: Sour
         load_run(write_run(tmp_path / "b.trec", "q0 Q0 c2 1 9"), source)
     with pytest.raises(DataError, match=r"c\.trec: is empty; give a run of these queries"):
         load_run(write_run(tmp_path / "c.trec"), source)
+
+
+def test_a_served_rescorer_has_a_stream_on_each_core(reranker_dir: Path) -> None:
+    """Many pairs are scored, and none of them is waited for."""
+    scorer = ServedCrossEncoder.load(Scorer(model=str(reranker_dir), backend="openvino"), threads=2)
+    assert scorer._model.backend.streams == 2  # type: ignore[attr-defined]
+    assert len(scorer.predict([("a", "b"), ("c", "d e")])) == 2
