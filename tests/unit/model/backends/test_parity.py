@@ -16,9 +16,10 @@ from sentence_transformers import CrossEncoder as Reference
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from app.model.backends import BACKENDS, BackendOptions
+from app.model.backends.openvino import more_tokens
 from app.model.bucketing import Budget
 from app.model.cross_encoder import CrossEncoder
-from app.model.types import FloatArray
+from app.model.types import Encoded, FloatArray
 from tests.unit.model.families import write_family
 from tests.unit.model.tokenizer_styles import CORPUS, STYLES
 
@@ -113,6 +114,26 @@ def test_every_family_equals_plain_transformers(family: Path, family_logits: Flo
     assert model.max_length == 128
     np.testing.assert_allclose(logits(model, PAIRS), family_logits, atol=TOLERANCE, rtol=1e-5)
     assert np.ptp(family_logits, axis=0).min() > 1000 * TOLERANCE
+
+
+@pytest.mark.parametrize("longest", [15, 31, 45, 47, 48, 90, 127, 128])
+def test_openvino_may_pad_a_batch_to_whole_registers(family: Path, longest: int) -> None:
+    """Up to the last position that the model has; nothing changes in the logits."""
+    rows = [[2 + (7 * place + row) % 60 for place in range(longest - row)] for row in range(3)]
+    models = [CrossEncoder.load(family, backend) for backend in ("onnx", "openvino")]
+    batch = models[0].tokenizer.pad([Encoded(np.array(ids), longest, len(ids)) for ids in rows])
+    expected, found = (model.forward(batch) for model in models)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=1e-5)
+    assert batch["input_ids"].shape == (3, longest)
+
+
+@pytest.mark.parametrize(
+    ("longest", "limit", "more"),
+    [(84, 512, 0), (92, 512, 4), (96, 512, 0), (154, 512, 6), (20, 512, 0), (31, 512, 1), (511, 511, 0), (511, 512, 1)],
+)
+def test_padding_is_added_where_it_costs_less_than_what_it_saves(longest: int, limit: int, more: int) -> None:
+    """Nearly full registers are filled up, within the model's positions."""
+    assert more_tokens(longest, limit) == more
 
 
 @pytest.mark.parametrize(
