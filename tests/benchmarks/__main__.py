@@ -10,7 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from app.model.cross_encoder import CrossEncoder
+from app.config import Settings
+from app.model.backends import BackendOptions
+from app.model.batch_budget import DEFAULT_BUDGET
+from app.model.bucketing import Budget
+from app.model.hub import HubOptions
+from app.model.parity import ParityPolicy
+from app.model.tuning import Tuner
+from app.model.tuning_cache import TuningCache
 from tests.benchmarks.bench import Bench, Scenario
 from tests.benchmarks.lone import lone
 from tests.benchmarks.mixed import mixed, mixed_poisson
@@ -42,7 +49,8 @@ def main() -> int:
     chosen = arguments.only or [name for name in SCENARIOS if name != "scoring" or bench.reference.is_dir()]
     if "scoring" not in chosen and not arguments.only:
         print(f"no model in {bench.reference}: the comparison with other libraries is left out; give --reference")
-    heading = f"{bench.engine.backend.source}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at start"
+    backend = bench.engine.backend
+    heading = f"{backend.source} on {backend.name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at start"
     print(heading, f"{psutil.cpu_percent(1.0):.0f} % of the CPU busy before the bench", sep="; ")
     results = []
     for name in chosen:
@@ -57,9 +65,12 @@ def main() -> int:
 
 
 def _prepare(arguments: argparse.Namespace, out: Path) -> Bench:
-    engine = CrossEncoder.load(arguments.model)
-    source = TextSource(engine.artifact.tokenizer_file)
-    bench = Bench(arguments.model, engine, source, arguments.seconds, FP32_TOLERANCE, out, arguments.reference)
+    """The model in the form, and with the batch budget, that the service chooses: it reads the same measurements."""
+    settings = Settings()
+    tuner = Tuner(BackendOptions(), ParityPolicy(), TuningCache.at(settings.cache_dir), settings.max_batch_rows)
+    engine, tokens = tuner.load(arguments.model, settings.backend, HubOptions())
+    source, budget = TextSource(engine.artifact.tokenizer_file), Budget(max_tokens=tokens or DEFAULT_BUDGET)
+    bench = Bench(arguments.model, engine, budget, source, arguments.seconds, FP32_TOLERANCE, out, arguments.reference)
     return replace(bench, tolerance=INT8_TOLERANCE) if bench.is_int8 else bench
 
 

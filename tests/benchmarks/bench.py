@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.model.bucketing import Budget
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import FloatArray
 from tests.benchmarks.foreign import CORES, ForeignCpu
@@ -19,10 +20,11 @@ from tests.benchmarks.texts import Request, TextSource
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The model under test, loaded offline as the server loads it: same graph, same threads."""
+    """The model under test, loaded offline as the server loads it: same graph, same runtime, same threads."""
 
     model: str
     engine: CrossEncoder
+    budget: Budget
     source: TextSource
     seconds: float
     tolerance: float
@@ -37,7 +39,7 @@ class Bench:
 
     def expected(self, requests: Sequence[Request]) -> list[FloatArray]:
         """Offline scores of every request, in input order."""
-        return [self.engine.predict(request.pairs) for request in requests]
+        return [self.engine.predict(request.pairs, self.budget) for request in requests]
 
 
 @dataclass(frozen=True, slots=True)

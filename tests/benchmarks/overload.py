@@ -44,7 +44,7 @@ def _queue_tokens(bench: Bench, texts: list[list[tuple[str, str]]]) -> int:
     options = bench.engine.options
     rows = [row for pairs in texts for row in bench.engine.tokenizer.encode_pairs(pairs, options)]
     began = time.perf_counter()
-    bench.engine.logits(rows)
+    bench.engine.logits(rows, bench.budget)
     return round(QUEUE_S * sum(map(len, rows)) / (time.perf_counter() - began))
 
 

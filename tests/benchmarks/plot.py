@@ -14,13 +14,20 @@ from tests.benchmarks import plot_scoring
 from tests.benchmarks.bench import Result
 from tests.benchmarks.plot_scoring import Series
 
+COLUMNS = 4
+
 
 def write_plot(results: Sequence[Result], path: Path, heading: str) -> None:
     """Writes a PNG with the panels of each scenario."""
     drawn = [(panel, result) for result in results for panel in PANELS[result.scenario]]
-    figure = Figure(figsize=(5 * len(drawn), 4.5), layout="constrained")
+    columns = min(len(drawn), COLUMNS)
+    rows = -(-len(drawn) // columns)
+    figure = Figure(figsize=(5 * columns, 4.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)  # no display needed
-    for (panel, result), axes in zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True):
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in places[len(drawn) :]:
+        axes.set_axis_off()
+    for (panel, result), axes in zip(drawn, places, strict=False):
         axes.set_title(result.scenario)
         panel(axes, result.series)
     figure.suptitle(heading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,17 +15,21 @@ from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
 from app.model.backends.failures import translated
 from app.model.backends.graphs import OPENVINO_GRAPHS, choose_graph, find_graph, graph_files
-from app.model.cpus import available_cpus, cpu_model
+from app.model.cpus import available_cpus
 from app.model.messages import first_line
 from app.model.types import Batch, FloatArray
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+STEPS = ((32, 4), (64, 8))
+"""Row lengths up to the first number are padded to multiples of the second, longer ones to multiples of `VECTOR`."""
 VECTOR = 16
-"""float32 numbers in a register of AVX-512."""
-TOKEN_COST = 128
-"""What a token costs beside one score of attention that is left over when OpenVINO's softmax, which takes such scores
-one by one, has filled its registers. Measured: 84 in int8, 190 in float32."""
+"""float32 numbers in a register of AVX-512; OpenVINO's softmax takes what is left over one by one."""
+SHAPES = "CPU_RUNTIME_CACHE_CAPACITY"
+"""OpenVINO's setting for how many shapes it keeps the machine code of, per kind of operation and stream. Its default,
+5,000, is without end in a service: each takes megabytes."""
+SHAPES_KEPT, SHAPES_KEPT_BY_STREAM = 64, 16
+"""One stream serves requests of all lengths; several are for sorted rows, whose shapes do not return."""
 
 
 class OpenVinoBackend:
@@ -35,6 +40,7 @@ class OpenVinoBackend:
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
         core = ov.Core()
         settings = _settings(options, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        _keep_shapes(core, SHAPES_KEPT if options.streams == 1 else SHAPES_KEPT_BY_STREAM)
         self.device, self.streams = "cpu", options.streams
         self.source = find_graph(artifact, OPENVINO_GRAPHS, options.graph)
         path = artifact.directory / self.source
@@ -51,7 +57,6 @@ class OpenVinoBackend:
         self._output = next((port for port in outputs if "logits" in port.names), outputs[0])
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._limit, self._pad_id = artifact.max_length, artifact.pad_id
-        self._in_vectors = "avx512f" in cpu_model().split()
 
     @classmethod
     def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
@@ -62,7 +67,8 @@ class OpenVinoBackend:
         """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
         request = self._request()
         try:
-            missing = more_tokens(batch["input_ids"].shape[1], self._limit) if self._in_vectors else 0
+            longest = batch["input_ids"].shape[1]
+            missing = padded_length(longest, self._limit) - longest
             feeds = {name: self._feed(batch, name, missing) for name in self._inputs}
             answer = np.array(request.infer(feeds)[self._output], dtype=np.float32)
         except (MemoryError, RuntimeError) as error:
@@ -88,11 +94,18 @@ class OpenVinoBackend:
             return self._model.create_infer_request()
 
 
-def more_tokens(longest: int, limit: int) -> int:
-    """Tokens of padding that make a batch with rows of `longest` faster: whole registers where that pays, else 0."""
-    left_over = longest % VECTOR
-    missing = -longest % VECTOR
-    return missing if longest + missing <= limit and left_over * longest > TOKEN_COST * missing else 0
+def padded_length(longest: int, limit: int) -> int:
+    """The length to which rows of at most `longest` tokens are padded, at most `limit`: one of few.
+
+    For every new shape OpenVINO makes machine code, which takes half as long as the batch itself.
+    """
+    step = next((step for most, step in STEPS if longest <= most), VECTOR)
+    return max(longest, min(limit, -(-longest // step) * step))
+
+
+def _keep_shapes(core: Any, count: int) -> None:
+    with suppress(RuntimeError):  # the setting is no documented one: a release may be without it
+        core.set_property("CPU", {SHAPES: count})
 
 
 def _settings(options: BackendOptions, capabilities: list[str]) -> dict[str, Any]:
