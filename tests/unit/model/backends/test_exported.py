@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load_file
 
 from app.errors import ArtifactError, BackendOutOfMemory, ConfigError
-from app.model.artifact import read_artifact
+from app.model.artifact import DEFAULT_DIRECTORY, read_artifact
 from app.model.backends import Backend, BackendOptions, backend_class
+from app.model.backends.openvino import PRIMITIVES
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import FloatArray
 from tests.models import write_model
@@ -106,6 +110,16 @@ def test_openvino_reads_its_own_format(model: Path) -> None:
     (model / "onnx/model.onnx").unlink()
     assert load(model, "openvino").source == "openvino/openvino_model.xml"
     np.testing.assert_allclose(logits(model, "openvino"), expected, atol=1e-5)
+
+
+def test_openvino_does_not_keep_every_shape_that_it_has_seen() -> None:
+    """A service on the embedded model grows by much less than with the libraries' own limits."""
+
+    def growth_mb(environment: dict[str, str]) -> float:
+        command = [sys.executable, "-m", "tests.unit.model.backends.openvino_shapes", str(DEFAULT_DIRECTORY)]
+        return float(subprocess.check_output(command, env={**os.environ, **environment}))
+
+    assert growth_mb({}) < 0.7 * growth_mb({PRIMITIVES: "1024"})
 
 
 def cut_off(graph: Path) -> None:
