@@ -32,7 +32,8 @@ SHAPES_KEPT, SHAPES_KEPT_BY_STREAM = 64, 16
 """One stream serves requests of all lengths; several are for sorted rows, whose shapes do not return."""
 PRIMITIVES, PRIMITIVES_KEPT = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 256
 """The same in oneDNN, which computes the products for it and reads an environment variable. With the defaults, 5,000
-and 1,024, a service grows by 3 to 5 MB with every new shape, to over a gigabyte; with these it is as fast and stays."""
+and 1,024, a service grows by 3 to 5 MB with every new shape, to over a gigabyte; with these it is as fast and stays.
+PyTorch in the same process reads the variable, too, which is why it is not smaller."""
 
 
 class OpenVinoBackend:
