@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -32,8 +33,7 @@ SHAPES_KEPT, SHAPES_KEPT_BY_STREAM = 64, 16
 """One stream serves requests of all lengths; several are for sorted rows, whose shapes do not return."""
 PRIMITIVES, PRIMITIVES_KEPT = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 256
 """The same in oneDNN, which computes the products for it and reads an environment variable. With the defaults, 5,000
-and 1,024, a service grows by 3 to 5 MB with every new shape, to over a gigabyte; with these it is as fast and stays.
-PyTorch in the same process reads the variable, too, which is why it is not smaller."""
+and 1,024, a service grows by 3 to 5 MB with every new shape, to over a gigabyte; with these it is as fast and stays."""
 
 
 class OpenVinoBackend:
@@ -108,7 +108,8 @@ def padded_length(longest: int, limit: int) -> int:
 
 
 def _keep_shapes(core: Any, count: int) -> None:
-    os.environ.setdefault(PRIMITIVES, str(PRIMITIVES_KEPT))  # read when the first product is prepared
+    if "torch" not in sys.modules:  # PyTorch's oneDNN would read it, too
+        os.environ.setdefault(PRIMITIVES, str(PRIMITIVES_KEPT))  # read when the first product is prepared
     with suppress(RuntimeError):  # the setting is no documented one: a release may be without it
         core.set_property("CPU", {SHAPES: count})
 
