@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import openvino as ov
-
 from app.model.backends import Precision
+from app.model.backends.openvino import cpu_capabilities
 from training.export_targets import Material, Target
 from training.graphs.openvino_ir import convert
 from training.parity_thresholds import Thresholds
@@ -19,7 +18,7 @@ def write(material: Material, path: Path) -> None:
 
 def arithmetic() -> Precision:
     """bf16 where this CPU has it; elsewhere the export is measured in float32, and its manifest entry says so."""
-    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+    return "bf16" if "BF16" in cpu_capabilities() else "fp32"
 
 
 TARGET = Target(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -35,6 +34,10 @@ PRIMITIVES, PRIMITIVES_KEPT = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 256
 """The same in oneDNN, which computes the products for it and reads an environment variable. With the defaults, 5,000
 and 1,024, a service grows by 3 to 5 MB with every new shape, to over a gigabyte; with these it is as fast and stays."""
 
+CORE = ov.Core()
+"""The process's only one. Each gives the thread that loads its plugin a stack for signal handlers and, when it ends,
+sets the one of before: with two, that may have been given back, and the next signal would end the process."""
+
 
 class OpenVinoBackend:
     """Runs an exported graph; feeds exactly the inputs that the graph declares."""
@@ -42,14 +45,12 @@ class OpenVinoBackend:
     name = "openvino"
 
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
-        core = ov.Core()
-        settings = _settings(options, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        _keep_shapes(core, SHAPES_KEPT if options.streams == 1 else SHAPES_KEPT_BY_STREAM)
+        settings = _settings(options, cpu_capabilities()) | _kept_shapes(options.streams)
         self.device, self.streams = "cpu", options.streams
         self.source = find_graph(artifact, OPENVINO_GRAPHS, options.graph)
         path = artifact.directory / self.source
         try:
-            self._model = core.compile_model(core.read_model(path), "CPU", settings)
+            self._model = CORE.compile_model(CORE.read_model(path), "CPU", settings)
         except Exception as error:  # openvino raises RuntimeError for everything
             raise ArtifactError(
                 f"{path}: OpenVINO cannot load it ({first_line(error)}); export the model again"
@@ -107,11 +108,21 @@ def padded_length(longest: int, limit: int) -> int:
     return max(longest, min(limit, -(-longest // step) * step))
 
 
-def _keep_shapes(core: Any, count: int) -> None:
+def cpu_capabilities() -> list[str]:
+    """Number formats in which this CPU computes, as OpenVINO names them, such as "BF16"."""
+    capabilities: list[str] = CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return capabilities
+
+
+def _kept_shapes(streams: int) -> dict[str, int]:
     if "torch" not in sys.modules:  # PyTorch's oneDNN would read it, too
         os.environ.setdefault(PRIMITIVES, str(PRIMITIVES_KEPT))  # read when the first product is prepared
-    with suppress(RuntimeError):  # the setting is no documented one: a release may be without it
-        core.set_property("CPU", {SHAPES: count})
+    kept = {SHAPES: SHAPES_KEPT if streams == 1 else SHAPES_KEPT_BY_STREAM}
+    try:
+        CORE.set_property("CPU", kept)
+    except RuntimeError:  # it is no documented setting: a release may be without it
+        return {}
+    return kept
 
 
 def _settings(options: BackendOptions, capabilities: list[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ from sentence_transformers import CrossEncoder as Reference
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from app.model.backends import BACKENDS, BackendOptions
-from app.model.backends.openvino import SHAPES, SHAPES_KEPT, padded_length
+from app.model.backends.openvino import CORE, SHAPES, SHAPES_KEPT, cpu_capabilities, padded_length
 from app.model.bucketing import Budget
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, FloatArray
@@ -27,7 +26,7 @@ TOLERANCE = 1e-5
 QUERIES = ["what is the capital of france", ""]
 DOCUMENTS = ["", CORPUS[0], CORPUS[3], CORPUS[7], "paris", " ".join(CORPUS[:4])]
 PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
-BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+BF16 = "BF16" in cpu_capabilities()
 BUDGETS = st.builds(Budget, st.integers(1, 4000), st.integers(1, 40), st.sampled_from([0.0, 0.5, 1.0]))
 
 
@@ -138,7 +137,7 @@ def test_openvino_sees_few_shapes() -> None:
 
 def test_openvino_takes_the_limit_on_kept_shapes() -> None:
     """The setting's name is known to the tested release: in the service it bounds memory."""
-    ov.Core().set_property("CPU", {SHAPES: SHAPES_KEPT})
+    CORE.set_property("CPU", {SHAPES: SHAPES_KEPT})
 
 
 @pytest.mark.parametrize(
