@@ -460,8 +460,7 @@ def test_each_run_has_a_checkpoint_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_loader_is_read_with_its_workers_and_given_back() -> None:
-    # Spawned: forking the process of a test runner, with its many threads, has ended that process.
-    batches = loader(10, 4, num_workers=1, multiprocessing_context="spawn")
+    batches = loader(10, 4, num_workers=1)
     collate = batches.collate_fn
     assert [len(batch) for batch in data.read_batches(batches)] == [4, 4, 2]
     assert batches.collate_fn is collate
