@@ -12,7 +12,7 @@ serve: .venv/.serve
 # in a segmentation fault; and tests of the service watch the clock, so they have the machine to themselves.
 test: .venv/.dev
 	$(BIN)/python -m pytest --ignore=tests/unit/training $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/training --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/training --numprocesses auto --maxprocesses 4 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
