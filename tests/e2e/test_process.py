@@ -19,6 +19,7 @@ import pytest
 
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, write_manifest
+from app.model.tuning import STARTS
 from tests.e2e.server import ROOT, Server, command, serving
 
 FAULTY = [sys.executable, "-m", "tests.e2e.faulty", "--port", "0"]
@@ -271,9 +272,11 @@ def test_a_graph_that_its_manifest_calls_unfaithful_is_refused_if_so_configured(
 def test_the_default_model_stays_small(tmp_path: Path) -> None:
     """After requests of full batches and at a later start: under 400 MB, without the runtime that does not serve."""
     arguments = ["--cache-dir", str(tmp_path)]
+    for _ in range(STARTS):  # a busy machine may have no time to measure everything at the first one
+        with serving(*arguments) as server:
+            assert server.rerank(["the quick brown fox " * 40] * 64).status_code == 200
     with serving(*arguments) as server:
-        assert server.rerank(["the quick brown fox " * 40] * 64).status_code == 200
-    with serving(*arguments) as server:
+        assert [line["message"] for line in server.lines].count("measured earlier") == 1
         assert server.rerank(["the quick brown fox " * 40] * 64).status_code == 200
         process = psutil.Process(server.process.pid)
         assert process.memory_info().rss < 400e6

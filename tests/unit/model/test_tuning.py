@@ -33,6 +33,13 @@ ROOT = Path(__file__).parents[3]
 PAIRS = [("what is the capital of france", "paris is the capital"), ("cat", "a lazy dog over the river " * 9)]
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all that is measured, also on a machine that has much else to do; the tests of shortage set their own."""
+    monkeypatch.setattr("app.model.tuning.CONTEST_S", 60.0)
+    monkeypatch.setattr("app.model.batch_budget.BUDGET_S", 60.0)
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> TuningCache:
     return TuningCache(tmp_path / "cache")
