@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from app.batching.batcher import MicroBatcher, Scored
+from app.batching.guess import TokenGuess
 from app.errors import DeadlineExceeded, InputTooLong, PayloadTooLarge, ValidationError
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, EncodeOptions, FloatArray
@@ -18,8 +19,6 @@ from app.score_cache import ModelScores
 
 SLICE, SLICE_CHARACTERS = 64, 100_000
 """Texts and characters tokenised per turn of a worker thread: a long request does not hold up a short one."""
-TOKENS_PER_CHARACTER = 0.15
-"""A low guess, for refusing early only what would be refused anyway: English has about 0.2, Chinese 0.6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class ScoringService:
     cache: ModelScores | None = None
     _encoding_requests: int = 0
     _encoding_tokens: int = 0
+    _guess: TokenGuess = field(default_factory=TokenGuess)
 
     async def rerank(self, query: str, documents: Sequence[str], options: Options) -> tuple[list[int], Prediction]:
         """Document indices, best first (by logit, ties by index), and the prediction in input order."""
@@ -163,7 +163,7 @@ class ScoringService:
         """Tokenises in worker threads, after asking whether there is room for about as many tokens."""
         per_item = min(self.model.max_length, options.max_document_tokens or self.model.max_length)
         most = min(items * per_item, self.batcher.limits.max_pending_tokens)
-        estimate = min(int(characters * TOKENS_PER_CHARACTER), most)
+        estimate = min(self._guess.tokens(characters), most)
         self.batcher.check_room(estimate, options.remaining_s, (self._encoding_requests, self._encoding_tokens))
         self._encoding_requests += 1
         self._encoding_tokens += estimate
@@ -176,6 +176,7 @@ class ScoringService:
         finally:
             self._encoding_requests -= 1
             self._encoding_tokens -= estimate
+        self._guess.add(characters, sum(row.full_length for row in rows))
         if not options.truncate:
             self._refuse_long(rows)
         return rows, time.monotonic() - started

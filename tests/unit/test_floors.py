@@ -24,7 +24,7 @@ FLOORS = [
             "app.logs",
             "app.lifecycle",
         ),
-        *("app.batching.fairness", "app.batching.rate", "app.model.measuring"),
+        *("app.batching.fairness", "app.batching.guess", "app.batching.rate", "app.model.measuring"),
         *("app.model.packed.layout", "app.model.packed.weights", "app.model.packed.rotary", "app.model.packed.dropout"),
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention"),
