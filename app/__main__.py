@@ -18,6 +18,9 @@ from app.main import create_app
 from app.registry import Registry
 
 EXIT_FORCED, EXIT_USAGE, EXIT_DEAD = 1, 2, 3
+KEEP_ALIVE_S = 75
+"""Longer than clients (5 s) and load balancers (60 s) keep an idle connection: who closes first must be the one that
+sends, or a request meets a connection that is being closed."""
 
 
 class Server(uvicorn.Server):
@@ -77,7 +80,11 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serves until SIGTERM. Exit codes: 0 after a drain, 1 if a second signal cut it short, 2 for a wrong setting
     or model, 3 if the worker died."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # Not `sys.exit`: a model that is being loaded or run is in C++ code, and Python would abort when it comes back.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -95,6 +102,7 @@ def run(arguments: list[str]) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,
         server_header=False,
     )

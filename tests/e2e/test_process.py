@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -103,6 +105,32 @@ def test_a_port_in_use_is_one_clear_line(shared_server: Server, reranker_dir: Pa
     )
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith(f"rerank-server: error: cannot listen on 127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+def test_sigterm_while_a_model_loads_ends_the_process_in_order(seconds: float, tmp_path: Path) -> None:
+    """Wherever loading is: Python's own exit ended in an abort when a runtime's code came back."""
+    process = subprocess.Popen(command("--cache-dir", str(tmp_path)), stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    time.sleep(seconds)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_an_idle_connection_outlives_that_of_a_client(shared_server: Server) -> None:
+    """Clients drop theirs after 5 s; the server did so, too, and requests met a connection that was being closed."""
+    address = httpx.URL(shared_server.url)
+    connection = HTTPConnection(address.host, address.port, timeout=30)
+    for pause in (6.0, 0.0):
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read() != b"", answer.will_close) == (200, True, False)
+        kept = connection.sock
+        time.sleep(pause)
+    assert connection.sock is kept is not None
+    connection.close()
 
 
 def test_two_hundred_random_disconnects_leave_no_work_behind(shared_server: Server) -> None:
