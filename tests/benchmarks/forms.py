@@ -27,7 +27,7 @@ class Form:
     backend: str
     precision: Precision = "fp32"
     kind: str = "fp32"
-    """What is promised of its scores: fp32 (1e-5), lossless (1e-3) or int8."""
+    """Its arithmetic, which says what is promised of its scores: fp32 (1e-5), bf16 or int8 (nothing)."""
 
     def directory(self, reference: Path, exported: Path) -> Path:
         """Where it is loaded from."""
@@ -49,9 +49,10 @@ class Form:
 
 FORMS = (
     Form("torch fp32", None, "torch"),
+    Form("torch bf16", None, "torch", "bf16", "bf16"),
     Form("onnx fp32", "onnx", "onnx"),
     Form("openvino fp32", "onnx", "openvino"),
-    Form("openvino bf16", "openvino-bf16", "openvino", "bf16", "lossless"),
+    Form("openvino bf16", "openvino-bf16", "openvino", "bf16", "bf16"),
     Form("onnx int8 dynamic", "onnx-int8", "onnx", kind="int8"),
     Form("onnx int8 QDQ", "onnx-int8-static", "onnx", kind="int8"),
     Form("openvino int8 QDQ", "onnx-int8-static", "openvino", kind="int8"),

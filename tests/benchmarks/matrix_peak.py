@@ -16,7 +16,7 @@ SIZE, ROUNDS = 1536, 7
 
 
 def peaks(environment: Mapping[str, str]) -> dict[str, float]:
-    """GFLOP/s for fp32, lossless (bf16) and int8, measured in a process of its own."""
+    """GFLOP/s for fp32, bf16 and int8, measured in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.matrix_peak"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(environment)).stdout
     found: dict[str, float] = json.loads(printed.splitlines()[-1])
@@ -38,7 +38,7 @@ def _measured() -> dict[str, float]:
     from tests.benchmarks.forms import has_bf16
 
     torch.set_num_threads(available_cpus())
-    kinds = {"fp32": torch.float32} | ({"lossless": torch.bfloat16} if has_bf16() else {})
+    kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16() else {})
     seconds = {kind: _float_seconds(dtype) for kind, dtype in kinds.items()}
     seconds["int8"] = min(_torch_int8_seconds(), _onnx_int8_seconds())
     return {kind: 2e-9 * SIZE**3 / taken for kind, taken in seconds.items()}

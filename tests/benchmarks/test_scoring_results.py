@@ -21,7 +21,7 @@ FOUND = [
     measured(PEER, "peer", [1.0, 1.0, 1.0]),
     measured("torch", "fp32", [1.5, 1.5, 1.5]),
     measured("onnx", "fp32", [2.0, 1.7, 1.9]),
-    measured("qdq", "int8", [6.5, 4.0, 7.0]),
+    measured("qdq", "int8", [6.5, 4.0, 7.0], difference=0.2, tau=0.95),
     measured("torch", "fp32", [2.0, 2.0, 2.0], mix="long"),
     measured("onnx", "fp32", [0.9, 0.8, 1.5], mix="long"),
     measured("qdq", "int8", [1.1, 1.2, 0.9], mix="long"),
@@ -40,15 +40,23 @@ def test_the_fastest_form_of_each_kind_is_judged_by_median_and_lowest_round() ->
     ]
 
 
-def test_lossless_has_bars_only_where_such_a_form_ran() -> None:
+def test_lossless_has_bars_only_where_bf16_ran() -> None:
     assert kinds(FOUND) == ["fp32", "int8"]
-    with_bf16 = [*FOUND, measured("bf16", "lossless", [3.6, 3.4, 3.5])]
+    with_bf16 = [*FOUND, measured("bf16", "bf16", [3.6, 3.4, 3.5], difference=1e-3, tau=0.999)]
     assert kinds(with_bf16) == ["fp32", "lossless", "int8"]
     assert [(bar.value, bar.bar) for bar in bars(with_bf16) if "bf16" in bar.quantity] == [(3.5, 3.5), (3.4, 3.2)]
 
 
-def test_float32_counts_as_lossless_where_it_is_faster() -> None:
-    assert fastest([*FOUND, measured("bf16", "lossless", [1.0, 1.0, 1.0])], "lossless").name == "onnx"
+@pytest.mark.parametrize(
+    ("ratio", "difference", "tau"),
+    [(1.0, 0.0, 1.0), (3.5, 1.1e-3, 1.0), (3.5, 0.0, 0.998), (3.5, math.nan, 1.0)],
+    ids=["slower", "other scores", "other order", "no numbers"],
+)
+def test_float32_is_the_fastest_lossless_form_where_bf16_is_slower_or_loses(
+    ratio: float, difference: float, tau: float
+) -> None:
+    bf16 = measured("bf16", "bf16", [ratio] * 3, difference=difference, tau=tau)
+    assert fastest([*FOUND, bf16], "lossless").name == "onnx"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +64,8 @@ def test_float32_counts_as_lossless_where_it_is_faster() -> None:
     [
         ("fp32", 1e-5, True),
         ("fp32", 1.1e-5, False),
-        ("lossless", 1e-3, True),
-        ("lossless", 1.1e-3, False),
+        ("bf16", 0.1, True),
+        ("bf16", math.nan, False),
         ("int8", 0.9, True),
         ("int8", math.nan, False),
         ("fp32", math.nan, False),

@@ -27,7 +27,7 @@ FLOORS = [
         *("app.batching.fairness", "app.batching.guess", "app.batching.rate", "app.model.measuring"),
         *("app.model.packed.layout", "app.model.packed.weights", "app.model.packed.rotary", "app.model.packed.dropout"),
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
-        *("app.model.packed.gpu_attention", "app.model.packed.grid_attention"),
+        *("app.model.packed.gpu_attention", "app.model.packed.grid_attention", "app.model.packed.onednn"),
         *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
     ],
     [
@@ -54,6 +54,7 @@ WITHIN = {
 }
 WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
+WITHIN |= {"app.model.packed.onednn"}
 WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
 """Modules that others of their own floor build on."""
 

@@ -11,14 +11,11 @@ from torch import Tensor, nn
 from app.model.types import Encoded
 from training.cross_encoder.encoding import Padding
 from training.cross_encoder.gradient_cache import cached_scores
+from training.cross_encoder.packed.chunks import suited_tokens
 from training.cross_encoder.packed.scorer import PackedScorer
 from training.cross_encoder.padded import PaddedScorer
 from training.cross_encoder.sharded import is_sharded, warn_of_memory
 from training.util.environment import is_dist_initialized
-
-CHUNK_TOKENS = {"cpu": 1024}
-"""Tokens per chunk by device type: a CPU's cache holds the activations of about that many."""
-ACCELERATOR_CHUNK_TOKENS = 16_384
 
 
 class Scorer(Protocol):
@@ -52,7 +49,7 @@ def score_rows(
         if mini_batch_tokens is not None:
             warn_of_memory()
         return PaddedScorer(model)([rows], pad)
-    budget = chunk_tokens or CHUNK_TOKENS.get(parameter.device.type, ACCELERATOR_CHUNK_TOKENS)
+    budget = chunk_tokens or suited_tokens(model)
     if mini_batch_tokens is not None:
         budget = min(budget, mini_batch_tokens)
     scorer: Scorer = PackedScorer.of(model) or PaddedScorer(model)

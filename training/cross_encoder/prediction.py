@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.model.types import Encoded
-from training.cross_encoder.forward import ACCELERATOR_CHUNK_TOKENS, CHUNK_TOKENS
+from training.cross_encoder.packed.chunks import suited_tokens
 
 if TYPE_CHECKING:
     from training.cross_encoder.model import CrossEncoder
@@ -41,7 +41,7 @@ def logits_of(model: CrossEncoder, rows: Sequence[Encoded], batch_size: int, pro
         model.eval()
     device = model.device
     out = torch.empty((len(rows), model.num_labels), dtype=torch.float32, device=device)
-    suited = CHUNK_TOKENS.get(device.type, ACCELERATOR_CHUNK_TOKENS)
+    suited = suited_tokens(model)
     with tqdm(total=len(rows), desc="Pairs", disable=not progress) as bar:
         for indices in windows([len(row) for row in rows]):
             budget = min(suited, batch_size * len(rows[indices[0]]))

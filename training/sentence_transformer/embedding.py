@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from training.sentence_transformer.model import SentenceTransformer
 
-BLOCK_TEXTS = 1 << 16
+BLOCK_TEXTS = 1 << 13
 """Texts whose token ids are held at a time."""
 
 

@@ -105,6 +105,6 @@ class _Layer:
             context = self.attention(qkv, layout, share, dropout)
         mixed = dropout.add(self.mixed(context), hidden, rate(self.attended.dropout))
         hidden = self.attended.LayerNorm(mixed)
-        wide = self.narrow(self.activation(self.wide(hidden)))
+        wide = self.narrow(self.wide(hidden, self.activation))
         normed: Tensor = self.out.LayerNorm(dropout.add(wide, hidden, rate(self.out.dropout)))
         return normed

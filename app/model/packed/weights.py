@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from app.model.packed.onednn import blocked, linear
+
 
 class Linear:
     """Linear layers with the same input, taken as one, in `dtype`.
@@ -30,11 +32,20 @@ class Linear:
         biases = [layer.bias for layer in self._layers]
         return None if biases[0] is None else _Cast(_joined(biases), self._dtype)
 
-    def __call__(self, value: Tensor) -> Tensor:
-        """`value`: shape (rows, inputs), in any precision."""
-        bias = None if self._bias is None else self._bias()
+    @cached_property
+    def _blocked(self) -> Tensor | None:
+        """The weight as oneDNN computes with it, None where it does not."""
         weight = self._weight()
-        return functional.linear(value.to(weight.dtype), weight, bias)
+        return blocked(weight) if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 else None
+
+    def __call__(self, value: Tensor, activation: nn.Module | None = None) -> Tensor:
+        """What the layers, and `activation` behind them, make of `value`: shape (rows, inputs), in any precision."""
+        bias = None if self._bias is None else self._bias()
+        if not torch.is_grad_enabled() and self._blocked is not None:
+            return linear(value.to(self._dtype), self._blocked, bias, activation)
+        weight = self._weight()
+        result = functional.linear(value.to(weight.dtype), weight, bias)
+        return result if activation is None else activation(result)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows cut into chunks, chunks shared out, and each chunk laid out."""
+"""How large chunks of rows are, rows cut into them, and each laid out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from app.model.packed.layout import Layout, Multiples, lay_out
 from app.model.types import Encoded
 from training.cross_encoder.encoding import row_types
+
+CPU_CHUNK_BYTES = 4096
+"""Bytes per channel of a chunk on a CPU, whose cache holds about so many activations: 1,024 tokens in float32."""
+ACCELERATOR_CHUNK_TOKENS = 16_384
+
+
+def computed_in(model: nn.Module) -> torch.dtype:
+    """The precision of autocast, or the model's own without."""
+    parameter = next(model.parameters())
+    kind = parameter.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else parameter.dtype
+
+
+def suited_tokens(model: nn.Module) -> int:
+    """Tokens per chunk that suit the device of `model` and its precision at present."""
+    if next(model.parameters()).device.type != "cpu":
+        return ACCELERATOR_CHUNK_TOKENS
+    return CPU_CHUNK_BYTES // computed_in(model).itemsize
 
 
 def lay_out_rows(rows: Sequence[Encoded], *, segments: bool, multiples: Multiples, device: torch.device) -> Layout:

@@ -17,13 +17,13 @@ from app.model.packed.network import Attention, Network
 from app.model.packed.select import ENCODERS, FAMILIES, network_of
 from app.model.types import Encoded
 from training.cross_encoder.encoding import Padding
-from training.cross_encoder.packed.chunks import cut_chunks, lay_out_rows
+from training.cross_encoder.packed.chunks import computed_in, cut_chunks, lay_out_rows
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout, has_dropout
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
 
-ROUNDED = Multiples(tokens=128, rows=16)
-"""In half precision oneDNN compiles a kernel for every new shape."""
+ROUNDED = Multiples(tokens=32, rows=16)
+"""In half precision oneDNN compiles a kernel for every new shape, and keeps those of a thousand."""
 Run = Callable[[Network, Tensor, Layout, Dropout], Tensor]
 """What is computed of a chunk: network, embeddings, layout, dropout."""
 
@@ -44,9 +44,7 @@ class PackedPass:
         network = network_of(model, cls.families)
         if network is None:
             return None
-        parameter = next(model.parameters())
-        kind = parameter.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else parameter.dtype
+        dtype = computed_in(model)
         attention = _attention_for(model, dtype)
         return None if attention is None else cls(model, network, attention, dtype)
 

@@ -14,8 +14,8 @@ from torch import nn
 from app.model.types import Encoded
 from training.cross_encoder.encoders import Encoders
 from training.cross_encoder.encoding import PairEncoder
-from training.cross_encoder.forward import ACCELERATOR_CHUNK_TOKENS, CHUNK_TOKENS
 from training.cross_encoder.modules.of_transformers import OfTransformers
+from training.cross_encoder.packed.chunks import suited_tokens
 from training.cross_encoder.packed.scorer import PackedEncoder
 from training.cross_encoder.padded import PaddedScorer, pad_rows
 from training.cross_encoder.saving import write_json
@@ -147,9 +147,7 @@ class Transformer(OfTransformers, Module):
             yield [empty], _found(self._no_tokens(first_token_only), [rows[empty]], first_token_only)
         if not order:
             return
-        device = next(self.model.parameters()).device
-        suited = CHUNK_TOKENS.get(device.type, ACCELERATOR_CHUNK_TOKENS)
-        budget = min(suited, batch_size * len(rows[order[0]]))
+        budget = min(suited_tokens(self.model), batch_size * len(rows[order[0]]))
         packed = PackedEncoder.of(self.model)
         cut = (packed or PaddedScorer(self.model)).cut([len(rows[i]) for i in order], budget)
         chunks = [[order[i] for i in span] for span in cut]

@@ -25,7 +25,7 @@ from tests.unit.training.cross_encoder.forward_models import (
     without_dropout,
 )
 from training.cross_encoder.forward import mini_batches, score_rows
-from training.cross_encoder.packed.chunks import cut_chunks
+from training.cross_encoder.packed.chunks import cut_chunks, suited_tokens
 from training.cross_encoder.padded import PaddedScorer, pad_rows
 
 LENGTHS = [5, 61, 7, 33, 61, 3, 24, 90, 12, 61, 24]
@@ -254,3 +254,12 @@ def test_padded_chunks_stay_near_their_budget() -> None:
     spans = PaddedScorer(build("bert")).cut(lengths, 150)
     assert [i for span in spans for i in span] == list(range(len(lengths)))
     assert all(len(span) == 1 or lengths[span[0]] * len(span) <= 150 for span in spans)
+
+
+def test_chunks_hold_as_many_bytes_whatever_the_precision() -> None:
+    """So twice the tokens in half precision, that of autocast included."""
+    model = build("bert")
+    assert suited_tokens(model) == 1024
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert suited_tokens(model) == 2048
+    assert suited_tokens(model.bfloat16()) == 2048
