@@ -46,12 +46,19 @@ def on_cores(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
 def core_threads(process: int, size: int) -> ThreadPoolExecutor:
     """Threads in each of which PyTorch uses one core. `process`: a fork copies this cache, but no threads."""
     pool = ThreadPoolExecutor(size, "core", _use_one_core)
+    _renew_autograd()
     # All of them start here, none later: each sets what is the default of threads to come, and it is put back below.
     together = Barrier(size)
     for one in [pool.submit(together.wait) for _ in range(size)]:
         one.result()
     torch.set_num_threads(size)
     return pool
+
+
+def _renew_autograd() -> None:
+    """In a fork PyTorch makes its engine for gradients anew at its first use: by one thread, for two at once crash."""
+    with torch.inference_mode(False), torch.enable_grad():
+        torch.ones(1, requires_grad=True).square()
 
 
 def _use_one_core() -> None:
