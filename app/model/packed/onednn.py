@@ -1,4 +1,4 @@
-"""Linear layers in bf16 on a CPU, without gradients: weights laid out once, and GELU in the same pass as the product.
+"""Linear layers in bf16 on a CPU, in inference mode: weights laid out once, and GELU in the same pass as the product.
 
 The operators are those that torch.compile makes its code of. They are not documented, so what is not there is done
 without.

@@ -41,7 +41,8 @@ class Linear:
     def __call__(self, value: Tensor, activation: nn.Module | None = None) -> Tensor:
         """What the layers, and `activation` behind them, make of `value`: shape (rows, inputs), in any precision."""
         bias = None if self._bias is None else self._bias()
-        if not torch.is_grad_enabled() and self._blocked is not None:
+        # Only there: without gradients alone is also the first of two passes, which must give the bits of the second.
+        if torch.is_inference_mode_enabled() and self._blocked is not None:
             return linear(value.to(self._dtype), self._blocked, bias, activation)
         weight = self._weight()
         result = functional.linear(value.to(weight.dtype), weight, bias)

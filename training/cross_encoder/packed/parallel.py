@@ -22,11 +22,11 @@ AHEAD = 2
 
 def each_on_a_core(work: Callable[[Item], Tensor], items: Iterable[Item]) -> Iterator[Tensor]:
     """`work(item)` in order, without gradients, of a few items ahead of what the caller has taken."""
-    cores = torch.get_num_threads()
+    cores, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
     waiting: deque[Future[Tensor]] = deque()
     try:
         for item in items:
-            waiting.append(core_threads(os.getpid(), cores).submit(_without_gradient, work, item))
+            waiting.append(core_threads(os.getpid(), cores).submit(_without_gradient, work, item, inference))
             if len(waiting) > AHEAD * cores:
                 yield waiting.popleft().result()
         while waiting:
@@ -36,8 +36,8 @@ def each_on_a_core(work: Callable[[Item], Tensor], items: Iterable[Item]) -> Ite
             one.cancel()
 
 
-def _without_gradient(work: Callable[[Item], Tensor], item: Item) -> Tensor:
-    with torch.no_grad():
+def _without_gradient(work: Callable[[Item], Tensor], item: Item, inference: bool) -> Tensor:
+    with torch.inference_mode(inference), torch.no_grad():  # the modes are each thread's own
         return work(item)
 
 

@@ -1,4 +1,4 @@
-"""Linear layers in bf16 without gradients: the same numbers, in fewer passes."""
+"""Linear layers in bf16 in inference mode: the same numbers, in fewer passes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def expected(parts: list[nn.Linear], value: Tensor, activation: Any) -> Tensor:
     [None, GELUActivation(), nn.GELU(), nn.GELU(approximate="tanh"), GELUTanh(), nn.ReLU(), nn.Tanh()],
     ids=["none", "transformers' GELU", "GELU", "tanh GELU", "transformers' tanh GELU", "ReLU", "tanh"],
 )
-@pytest.mark.parametrize("gradients", [False, True])
-def test_bf16_layers_are_right_within_their_precision(activation: Any, gradients: bool) -> None:
+@pytest.mark.parametrize("inference", [False, True])
+def test_bf16_layers_are_right_within_their_precision(activation: Any, inference: bool) -> None:
     parts, value = layers()
-    with torch.set_grad_enabled(gradients):
+    with torch.inference_mode(inference):
         found = Linear(parts, torch.bfloat16)(value, activation).detach()
     wanted = expected(parts, value, activation).detach()
     assert found.dtype == torch.bfloat16
@@ -51,7 +51,7 @@ def test_bf16_layers_are_right_within_their_precision(activation: Any, gradients
 def test_gelu_is_taken_of_sums_that_are_not_rounded_yet() -> None:
     """So that its result is rounded once, to the nearest bf16 number."""
     parts, value = layers()
-    with torch.no_grad():
+    with torch.inference_mode():
         found = Linear(parts, torch.bfloat16)(value, GELUActivation())
         once = expected(parts, value, GELUActivation()).bfloat16()
         twice = GELUActivation()(expected(parts, value, None).bfloat16())
@@ -69,7 +69,7 @@ def test_where_the_operators_are_missing_pytorchs_own_layers_compute(
     monkeypatch.setattr(onednn.torch.ops.mkldnn, "_reorder_linear_weight", fails)
     parts, value = layers()
     layer = Linear(parts, torch.bfloat16)
-    with torch.no_grad():
+    with torch.inference_mode():
         found = layer(value, GELUActivation())
     assert blocked(parts[0].weight.bfloat16()) is None
     wanted = expected(parts, value, GELUActivation())
@@ -79,6 +79,14 @@ def test_where_the_operators_are_missing_pytorchs_own_layers_compute(
 def test_float32_layers_are_left_to_pytorch() -> None:
     """Their numbers are those of the model's own layers, bit for bit."""
     parts, value = layers()
-    with torch.no_grad():
+    with torch.inference_mode():
         found = Linear(parts[:1], torch.float32)(value.float(), GELUActivation())
         assert torch.equal(found, GELUActivation()(parts[0](value.float())))
+
+
+def test_without_gradients_alone_the_bits_are_those_of_a_pass_with_gradients() -> None:
+    """Gradient caching computes scores without them first, and then once more with them."""
+    parts, value = layers()
+    with torch.no_grad():
+        found = Linear(parts, torch.bfloat16)(value, GELUActivation())
+    assert torch.equal(found, Linear(parts, torch.bfloat16)(value, GELUActivation()))
