@@ -27,7 +27,7 @@ class Form:
     backend: str
     precision: Precision = "fp32"
     kind: str = "fp32"
-    """Its arithmetic, which says what is promised of its scores: fp32 (1e-5), bf16 or int8 (nothing)."""
+    """Its arithmetic, which says what is promised of its scores: fp32 (1e-5), bf16 (0.05) or int8 (nothing)."""
 
     def directory(self, reference: Path, exported: Path) -> Path:
         """Where it is loaded from."""

@@ -2,7 +2,7 @@
 
 Every form, and the peer, is a process of its own that sleeps while another scores. Speed by form, mix of lengths and
 batch budget, latency of requests of 10 documents, and the same through HTTP. Every answer is compared with the peer's:
-a form promised as fp32 that is not ends the run.
+a form that is further from it than its arithmetic explains ends the run.
 """
 
 from __future__ import annotations

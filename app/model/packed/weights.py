@@ -34,9 +34,10 @@ class Linear:
 
     @cached_property
     def _blocked(self) -> Tensor | None:
-        """The weight as oneDNN computes with it, None where it does not."""
-        weight = self._weight()
-        return blocked(weight) if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 else None
+        """The weight as oneDNN computes with it, None where it does not. The plain one is not kept beside it."""
+        if self._dtype != torch.bfloat16 or self._layers[0].weight.device.type != "cpu":
+            return None
+        return blocked(_joined([layer.weight for layer in self._layers]).to(self._dtype))
 
     def __call__(self, value: Tensor, activation: nn.Module | None = None) -> Tensor:
         """What the layers, and `activation` behind them, make of `value`: shape (rows, inputs), in any precision."""
