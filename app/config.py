@@ -38,7 +38,7 @@ class Settings(BaseModel):
         description="Model to serve: 'default' (embedded), a directory or a Hub id, optionally as NAME=MODEL. "
         "Repeat for several; the first answers requests that name none.",
     )
-    backend: Literal["auto", "onnx", "openvino", "torch"] = Field(
+    backend: Literal["auto", "onnx", "openvino", "torch", "vnni"] = Field(
         "auto",
         description="Runtime that executes the model; auto: on a CPU the fastest of those installed, measured at the "
         "first start.",

@@ -12,7 +12,8 @@ from training.export_targets import Target
 from training.parity import Figures
 from training.parity_thresholds import Thresholds
 
-PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf")
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "numba")
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "vnni": "numba"}
 
 
 def graph_entry(
@@ -25,7 +26,7 @@ def graph_entry(
     """
     versions = package_versions()
     exceeded = {backend: thresholds.exceeded(figures[backend], activation) for backend in figures}
-    runtime = "openvino" if target.backend == "openvino" else "onnxruntime"
+    runtime = RUNTIMES[target.backend]
     return {
         "target": name,
         "precision": target.precision,

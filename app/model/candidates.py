@@ -7,14 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.model.backends import BackendOptions, Precision
-from app.model.backends.graphs import ONNX_GRAPHS, OPENVINO_GRAPHS, choose_graph
+from app.model.backends.graphs import ONNX_GRAPHS, OPENVINO_GRAPHS, VNNI_GRAPHS, choose_graph
 from app.model.parity import ParityPolicy, faults, is_lossless
 
-RUNTIMES = {"onnx": (".onnx",), "openvino": (".xml", ".onnx")}
+RUNTIMES = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "vnni": (".vnni",)}
 """Backends that compete, with the graphs that they read; the first wins a draw."""
-LOSS: dict[Precision, int] = {"fp32": 0, "bf16": 1, "fp16": 1, "int8": 2}
+LOSS: dict[Precision, int] = {"fp32": 0, "bf16": 1, "fp16": 1, "int16": 1, "int8": 2}
 NAMED: dict[Precision, re.Pattern[str]] = {
     "int8": re.compile("int8|quant"),
+    "int16": re.compile("int16"),
     "bf16": re.compile("bf16"),
     "fp16": re.compile("fp16|float16"),
 }
@@ -60,14 +61,15 @@ def candidates(
 
 def default_graph(names: Sequence[str], wanted: str = "") -> str:
     """The form in which an artifact is served when nothing is measured; empty if it holds no graph."""
-    return choose_graph(names, ONNX_GRAPHS, wanted) or choose_graph(names, OPENVINO_GRAPHS, wanted)
+    formats = (ONNX_GRAPHS, OPENVINO_GRAPHS, VNNI_GRAPHS)
+    return next(filter(None, (choose_graph(names, preferred, wanted) for preferred in formats)), "")
 
 
 def others(names: Sequence[str], graphs: Mapping[str, Any], options: BackendOptions) -> list[str]:
     """Graphs whose precision is known, by the manifest or by their usual name; none where one was asked for."""
     if options.graph:
         return []
-    known = {*OPENVINO_GRAPHS, *(name for name in graphs if graphs[name].get("precision") in LOSS)}
+    known = {*OPENVINO_GRAPHS, *VNNI_GRAPHS, *(name for name in graphs if graphs[name].get("precision") in LOSS)}
     # A CPU converts every number of an fp16 graph: never faster.
     return [name for name in names if name in known and precision_of(name, graphs) != "fp16"]
 

@@ -20,7 +20,7 @@ SHAPES = ((4, 64), (1, 256))
 ENOUGH = 2
 """Timings that a choice can rest on."""
 NO_TIME = "no time left to load it"
-AGREEMENT = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.1, "int8": 1.0}
+AGREEMENT = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.1, "int16": 0.01, "int8": 1.0}
 """How far logits may be from the default form's, by the less precise of the two and in units of the largest logit (at
 least 1). Sound runtimes stay far below, a broken one gives something else altogether."""
 

@@ -11,15 +11,24 @@ from app.errors import ConfigError
 from app.model.backends import BackendOptions, backend_class
 from app.model.backends.graphs import graph_files
 from app.model.candidates import RUNTIMES, default_graph
+from app.model.cpus import cpu_model
 
-PACKAGES = {"onnx": ("onnxruntime",), "openvino": ("openvino",), "torch": ("torch", "transformers")}
+PACKAGES = {
+    "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "torch": ("torch", "transformers"),
+    "vnni": ("numba", "safetensors"),
+}
+GRAPH_FORMATS = tuple({suffix for suffixes in RUNTIMES.values() for suffix in suffixes})
+VNNI = "avx512_vnni"
 GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """What a GPU's driver leaves in the file system, so that a machine without one loads no runtime to find out."""
 
 
 def installed_runtimes() -> list[str]:
-    """The backends whose packages are there; none of them is imported."""
-    return [name for name, packages in PACKAGES.items() if all(find_spec(package) for package in packages)]
+    """The backends whose packages, and for vnni the processor's instructions, are there; none is imported."""
+    found = [name for name, packages in PACKAGES.items() if all(find_spec(package) for package in packages)]
+    return [name for name in found if name != "vnni" or VNNI in cpu_model().split()]
 
 
 def runtime_versions(backends: Iterable[str]) -> dict[str, str]:
@@ -40,7 +49,7 @@ def _version(package: str) -> str:
 def readable(names: Sequence[str], runtimes: Sequence[str]) -> list[str]:
     """The files among `names` but for graphs that none of the runtimes reads."""
     formats = tuple(suffix for name in runtimes for suffix in RUNTIMES.get(name, ()))
-    return [name for name in names if not name.endswith((".onnx", ".xml")) or name.endswith(formats)]
+    return [name for name in names if not name.endswith(GRAPH_FORMATS) or name.endswith(formats)]
 
 
 def select_weights(backend: str, names: list[str], options: BackendOptions) -> list[str]:

@@ -27,7 +27,7 @@ class Form:
     backend: str
     precision: Precision = "fp32"
     kind: str = "fp32"
-    """Its arithmetic, which says what is promised of its scores: fp32 (1e-5), bf16 (0.05) or int8 (nothing)."""
+    """Its arithmetic, which says what is promised of its scores: fp32 1e-5, int16 1e-3, bf16 0.05, int8 nothing."""
 
     def directory(self, reference: Path, exported: Path) -> Path:
         """Where it is loaded from."""
@@ -58,6 +58,8 @@ FORMS = (
     Form("openvino int8 QDQ", "onnx-int8-static", "openvino", kind="int8"),
     Form("openvino int8 NNCF", "openvino-int8", "openvino", kind="int8"),
     Form("openvino int8 NNCF + bf16", "openvino-int8", "openvino", "bf16", "int8"),
+    Form("vnni int16", "vnni-int16", "vnni", kind="int16"),
+    Form("vnni int8", "vnni-int8", "vnni", kind="int8"),
 )
 
 

@@ -18,7 +18,7 @@ from tests.benchmarks.server import serving
 from tests.benchmarks.texts import Request
 
 TEXTS, CLIENTS = "http", 8
-TOLERANCE = {"fp32": 1e-5, "bf16": 1e-3, "int8": 0.05}
+TOLERANCE = {"fp32": 1e-5, "int16": 1e-5, "bf16": 1e-3, "int8": 0.05}
 """Of an answer to the same form's offline score: what shares a batch differs."""
 
 

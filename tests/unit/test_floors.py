@@ -29,10 +29,12 @@ FLOORS = [
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention", "app.model.packed.onednn"),
         *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
+        *("app.model.compiled", "app.model.vnni.tiles", "app.model.vnni.rows"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),
         *("app.score_cache", "app.batching.queue", "app.model.packed.bert", "app.model.packed.modernbert"),
+        *("app.model.vnni.kernels", "app.model.vnni.weights", "app.model.vnni.network"),
     ],
     ["app.model.tokenizer", "app.model.hub", "app.model.backends.", "app.batching.scoring", "app.model.packed.select"],
     ["app.model.cross_encoder", "app.model.candidates", "app.batching.batcher"],
@@ -56,6 +58,7 @@ WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
 WITHIN |= {"app.model.packed.onednn"}
 WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
+WITHIN |= {"app.model.vnni.tiles", "app.model.vnni.kernels", "app.model.vnni.weights"}
 """Modules that others of their own floor build on."""
 
 
@@ -89,7 +92,7 @@ def floor(module: str) -> int:
 
 
 KNOWN = {name for name, _ in [*modules("app"), *modules("training")]}
-PACKAGES = {"app", "app.model", "app.model.packed", "app.batching", "app.api"}
+PACKAGES = {"app", "app.model", "app.model.packed", "app.model.vnni", "app.batching", "app.api"}
 
 
 @pytest.mark.parametrize(("module", "path"), [m for m in modules("app") if m[0] not in PACKAGES])

@@ -47,8 +47,10 @@ TARGETS = {
     "onnx-int8-static": "training.export_targets.onnx_int8_static",
     "openvino-bf16": "training.export_targets.openvino_bf16",
     "openvino-int8": "training.export_targets.openvino_int8",
+    "vnni-int16": "training.export_targets.vnni_int16",
+    "vnni-int8": "training.export_targets.vnni_int8",
 }
-EXTRAS = {"onnx": "training", "openvino": "nncf"}
+EXTRAS = {"onnx": "training", "openvino": "nncf", "vnni": "vnni"}
 
 
 def load_target(name: str) -> Target:

@@ -14,7 +14,7 @@ from app.model.types import Batch, FloatArray
 MOST_STREAMS = 16
 """Each holds the activations of a batch."""
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ BACKENDS = {
     "onnx": "app.model.backends.onnx:OnnxBackend",
     "openvino": "app.model.backends.openvino:OpenVinoBackend",
     "torch": "app.model.backends.torch:TorchBackend",
+    "vnni": "app.model.backends.vnni:VnniBackend",
 }
-EXTRAS = {"onnx": "cpu", "openvino": "openvino", "torch": "torch"}
+EXTRAS = {"onnx": "cpu", "openvino": "openvino", "torch": "torch", "vnni": "vnni"}
 
 
 def backend_class(name: str) -> BackendClass:

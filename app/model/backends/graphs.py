@@ -30,6 +30,10 @@ OPENVINO_GRAPHS = (
 """The same for OpenVINO, which reads its own format as well."""
 
 
+VNNI_GRAPHS = ("vnni/model_int16.vnni", "vnni/model_int8.vnni")
+"""The same for fixed-point arithmetic."""
+
+
 def choose_graph(names: Sequence[str], preferred: Sequence[str], wanted: str = "") -> str:
     """The graph to load: `wanted`, else the first preferred one, else the only `.onnx` there is, else empty."""
     if wanted:

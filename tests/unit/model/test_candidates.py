@@ -64,6 +64,19 @@ def test_a_lossy_graph_that_is_proven_lossless_competes() -> None:
     )
 
 
+def test_fixed_point_competes_where_it_is_proven_lossless() -> None:
+    """16 bits come that close on a sound model; 8 bits have to be asked for. An artifact may hold nothing else."""
+    wide, narrow = "vnni/model_int16.vnni", "vnni/model_int8.vnni"
+    runtimes = (*BOTH, "vnni")
+    graphs = {wide: {"precision": "int16", "parity": LOSSLESS}, narrow: {"precision": "int8", "parity": LOSSY}}
+    assert compete(FP32, wide, narrow, graphs=graphs, runtimes=runtimes)[-1] == f"vnni {wide} fp32"
+    assert f"vnni {narrow} fp32" in compete(FP32, narrow, graphs=graphs, runtimes=runtimes, precision="int8")
+    lossy = {wide: {"precision": "int16", "parity": LOSSY}}
+    assert not any("vnni" in name for name in compete(FP32, wide, graphs=lossy, runtimes=runtimes))
+    assert not any("vnni" in name for name in compete(FP32, wide, graphs=graphs, runtimes=BOTH))
+    assert compete(wide, narrow, graphs=graphs, runtimes=runtimes) == [f"vnni {wide} fp32"]
+
+
 def test_parity_is_proven_for_the_arithmetic_of_its_measurement() -> None:
     """Measured on a CPU without bf16, a bf16 graph has shown nothing of bf16."""
     graph = {IR: {"precision": "bf16", "arithmetic": "fp32", "parity": LOSSLESS}}

@@ -38,7 +38,11 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     return choose
 
 
-def test_all_runtimes_of_this_environment_are_found() -> None:
+def test_all_runtimes_of_this_environment_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixed-point arithmetic only where the processor has instructions for it."""
+    monkeypatch.setattr(placement, "cpu_model", lambda: "Some CPU avx2 avx512_vnni avx512f")
+    assert installed_runtimes() == ["onnx", "openvino", "torch", "vnni"]
+    monkeypatch.setattr(placement, "cpu_model", lambda: "Some CPU avx2 avx_vnni avx512f")
     assert installed_runtimes() == ["onnx", "openvino", "torch"]
     assert set(runtime_versions(["onnx", "openvino"])) == {"onnxruntime", "openvino"}
     assert all(version[0].isdigit() for version in runtime_versions(["onnx", "openvino", "torch"]).values())

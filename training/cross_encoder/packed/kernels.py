@@ -6,24 +6,11 @@ so that parts of a pass run side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 from numba import float32, uint32
 
-Kernel = Callable[..., Any]
-inlined: Callable[[Kernel], Kernel] = numba.njit(inline="always")
-
-
-def compiled(function: Kernel) -> Kernel:
-    """`function` as machine code, which is kept on disk where there is a place for it."""
-    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
-    try:
-        kernel: Kernel = numba.njit(cache=True, **settings)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache
-        kernel = numba.njit(**settings)(function)
-    return kernel
+from app.model.compiled import compiled, inlined
 
 
 @inlined

@@ -1,0 +1,103 @@
+"""Fixed-point arithmetic on a CPU that multiplies and adds small integers in one instruction (AVX-512 VNNI)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from app.errors import ArtifactError, ConfigError
+from app.model.artifact import Artifact
+from app.model.backends import BackendOptions
+from app.model.backends.failures import translated
+from app.model.backends.graphs import VNNI_GRAPHS
+from app.model.cpus import available_cpus
+from app.model.packed.flat import Flat, flatten, slices
+from app.model.types import Batch, FloatArray
+from app.model.vnni.network import Network, Workspace, shares
+from app.model.vnni.tiles import has_vnni
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".vnni"
+
+
+class VnniBackend:
+    """Runs what `rerank-training export --target vnni-int16` or `vnni-int8` wrote, without padding.
+
+    A batch is shared out among the threads row by row; a single row is one thread's.
+    """
+
+    name = "vnni"
+
+    def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
+        if options.device not in ("auto", "cpu"):
+            raise ConfigError(f"the vnni backend runs on the CPU, not on {options.device}; choose the torch backend")
+        if not has_vnni():
+            log.warning("this CPU has no AVX-512 VNNI: the vnni backend is slow here; choose onnx or openvino")
+        self.device, self.streams = "cpu", options.streams
+        self.source = _find(artifact, options.graph)
+        self._network, self._segments = Network(artifact.require(self.source)), artifact.segments
+        self._threads = max(1, (options.threads or available_cpus()) // options.streams)
+        self._pool = ThreadPoolExecutor(self._threads, "vnni") if self._threads > 1 else None
+        self._idle: SimpleQueue[Workspace] = SimpleQueue()
+
+    @classmethod
+    def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
+        """The preferred file among `names`."""
+        found = choose(names, options.graph)
+        return [found] if found else []
+
+    def forward(self, batch: Batch) -> FloatArray:
+        """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
+        flat, order = flatten(batch, segments=self._segments)
+        self._network.check(flat)
+        try:
+            own = np.concatenate(self._parts(flat))
+        except MemoryError as error:
+            raise translated(error, "the vnni backend") or error from error
+        logits = np.empty_like(own)
+        logits[order] = own
+        return logits
+
+    def _parts(self, flat: Flat) -> list[FloatArray]:
+        parts = slices(flat, shares(flat.lengths, self._threads))
+        if self._pool is None or len(parts) == 1:
+            return [self._logits(part) for part in parts]
+        return list(self._pool.map(self._logits, parts))
+
+    def _logits(self, flat: Flat) -> FloatArray:
+        with self._workspace() as work:
+            return self._network.logits(flat, work)
+
+    @contextmanager
+    def _workspace(self) -> Iterator[Workspace]:
+        try:
+            work = self._idle.get_nowait()
+        except Empty:
+            work = Workspace()
+        try:
+            yield work
+        finally:
+            self._idle.put(work)
+
+
+def choose(names: list[str], wanted: str = "") -> str:
+    """The file to load: `wanted`, else the first preferred one, else empty."""
+    if wanted:
+        return wanted if wanted in names and wanted.endswith(SUFFIX) else ""
+    return next((name for name in VNNI_GRAPHS if name in names), "")
+
+
+def _find(artifact: Artifact, wanted: str) -> str:
+    found = choose(artifact.files(), wanted)
+    if not found:
+        raise ArtifactError(
+            f"{artifact.directory / (wanted or VNNI_GRAPHS[0])}: missing or of another format; export the model with "
+            " 'rerank-training export --target vnni-int16', or choose another backend"
+        )
+    return found

@@ -1,0 +1,325 @@
+"""Loops of a BERT encoder in fixed point: everything but the head. Rows lie end to end, float32 between products.
+
+Widths are padded to multiples of 32 with zeros, buffers have `ROWS` rows to spare, whose contents nobody reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import float32, int32
+
+from app.model.compiled import compiled, helper, inlined
+from app.model.vnni.rows import extent, softmax_tile, to_integers
+from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile, power_of_two, rounded
+
+PLAIN, GELU, ADDED = 0, 1, 2
+"""What becomes of a product: stored, stored behind GELU, added to what is there."""
+LOG2_E, LN_2 = float32(1.4426950408889634), float32(0.6931471805599453)
+ROOT_HALF = float32(0.7071067811865476)
+
+
+@inlined
+def _exp(x: Any) -> Any:
+    """e to the power of x <= 0 within 2e-7 of it (Cephes, expf)."""
+    x = max(x, float32(-87.0))
+    whole = rounded(x * LOG2_E)
+    r = x - whole * LN_2
+    p = float32(1.9875691500e-4)
+    p = p * r + float32(1.3981999507e-3)
+    p = p * r + float32(8.3334519073e-3)
+    p = p * r + float32(4.1665795894e-2)
+    p = p * r + float32(1.6666665459e-1)
+    p = p * r + float32(5.0000001201e-1)
+    return (p * r * r + r + float32(1.0)) * power_of_two(int32(whole))
+
+
+@inlined
+def _gelu(x: Any) -> Any:
+    """x times the normal distribution's share below x; erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    z = abs(x) * ROOT_HALF
+    t = float32(1.0) / (float32(1.0) + float32(0.3275911) * z)
+    p = float32(1.061405429)
+    p = p * t + float32(-1.453152027)
+    p = p * t + float32(1.421413741)
+    p = p * t + float32(-0.284496736)
+    p = p * t + float32(0.254829592)
+    above = float32(0.5) * p * t * _exp(-z * z)
+    return x * (float32(1.0) - above if x >= 0 else above)
+
+
+@helper
+def _normalise(x: Any, tokens: int, norm: Any, epsilon: Any) -> None:
+    """Layer normalisation of `tokens` rows in place, by weight and bias, of as many columns as these have."""
+    weight, bias = norm
+    size = len(weight)
+    for t in range(tokens):
+        row = x[t, :size]
+        mean = float32(0)
+        for i in range(size):
+            mean += row[i]
+        mean /= float32(size)
+        squares = float32(0)
+        for i in range(size):
+            squares += (row[i] - mean) * (row[i] - mean)
+        factor = float32(1.0) / np.sqrt(squares / float32(size) + epsilon)
+        for i in range(size):
+            row[i] = (row[i] - mean) * factor * weight[i] + bias[i]
+
+
+@compiled
+def embed(
+    ids: Any, types: Any, positions: Any, words: Any, scales: Any, places: Any, segments: Any, norm: Any, epsilon: Any,
+    x: Any,
+) -> None:  # fmt: skip
+    """`x`, shape (tokens, hidden), becomes the normalised sum of three tables' rows.
+
+    `words` are int16 with a scale for each; `norm`: weight and bias.
+    """
+    for t in range(len(ids)):
+        word, scale, place, segment = words[ids[t]], scales[ids[t]], places[positions[t]], segments[types[t]]
+        row = x[t]
+        for i in range(len(word)):
+            row[i] = float32(word[i]) * scale + place[i] + segment[i]
+    _normalise(x, len(ids), norm, epsilon)
+
+
+@helper
+def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int, limits: Any) -> None:
+    """`blocks` of `q` from the `first` one on become `x` in integers, and `scales` what they are times.
+
+    A scale is of one block of a row: `scales` has shape (rows, all blocks). `limits`: the largest integer, what is
+    added to each, and the largest norm of a block's integers.
+    """
+    levels, shift, room = limits
+    size = q.shape[1] // scales.shape[1]
+    panels = size // COLUMNS
+    start_x, start_q = x.ctypes.data, q.ctypes.data
+    for t in range(tokens):
+        for b in range(blocks):
+            row = start_x + t * x.strides[0] + b * size * 4
+            most, squares = extent(row, panels)
+            scale = max(max(most, float32(1e-30)) / levels, np.sqrt(squares) / room)
+            scales[t, first + b] = scale
+            result = start_q + t * q.strides[0] + (first + b) * size * q.itemsize
+            to_integers(row, panels, q[0, 0], result, float32(1.0) / scale, shift)
+
+
+@helper
+def _multiply(q: Any, tokens: int, scales: Any, layer: Any, first: int, panels: int, out: Any, result: int) -> None:
+    """`out` becomes, or has added, what `panels` of the layer from the `first` one on make of `q`; see `result`."""
+    blocks, steps = layer.weights.shape[1:3]
+    tile = np.empty((ROWS, COLUMNS), np.float32)
+    row_bytes, scale_bytes = q.strides[0], scales.strides[0]
+    start_q, start_s = q.ctypes.data, scales.ctypes.data
+    for panel in range(first, first + panels):
+        start = (panel - first) * COLUMNS
+        weights, starts = layer.weights[panel].ctypes.data, layer.starts[panel].ctypes.data
+        factors, bias = layer.factors[panel].ctypes.data, layer.bias[panel * COLUMNS :].ctypes.data
+        for t in range(0, tokens, ROWS):
+            dot_tile(
+                q[0, 0], start_q + t * row_bytes, row_bytes, weights, steps, blocks, starts,
+                start_s + t * scale_bytes, scale_bytes, factors, bias, tile.ctypes.data,
+            )  # fmt: skip
+            for r in range(ROWS):
+                own, place = tile[r], out[t + r, start : start + COLUMNS]
+                if result == ADDED:
+                    for c in range(COLUMNS):
+                        place[c] += own[c]
+                elif result == GELU:
+                    for c in range(COLUMNS):
+                        place[c] = _gelu(own[c])
+                else:
+                    for c in range(COLUMNS):
+                        place[c] = own[c]
+
+
+@helper
+def _attend(qkv: Any, ends: Any, factor: Any, keys: Any, weights: Any, context: Any) -> None:
+    """Attention of one head within each row, which end at `ends`; `factor` scales the logits.
+
+    `context`: shape (tokens, size), `qkv`: (tokens, 3 * size). Scratch: `keys` of size * the longest row, rounded up
+    to 32, `weights` of ROWS times the same.
+    """
+    size = qkv.shape[1] // 3
+    line, base = qkv.strides[0], qkv.ctypes.data
+    tile = np.empty((ROWS, COLUMNS), np.float32)
+    shares = np.empty(ROWS, np.float32)
+    begin = 0
+    for end in ends:
+        length = end - begin
+        panels = (length + COLUMNS - 1) // COLUMNS
+        wide = panels * COLUMNS
+        logits = weights[: ROWS * wide].reshape(ROWS, wide)
+        turned = keys[: size * wide].reshape(panels, size, COLUMNS)
+        for panel in range(panels):
+            for j in range(COLUMNS):
+                token = min(begin + panel * COLUMNS + j, end - 1)
+                for d in range(size):
+                    turned[panel, d, j] = qkv[token, size + d] * factor
+        for t in range(0, length, ROWS):
+            for panel in range(panels):
+                float_tile(
+                    base + (begin + t) * line, line, turned[panel].ctypes.data, COLUMNS * 4, size,
+                    logits.ctypes.data + panel * COLUMNS * 4, wide * 4,
+                )  # fmt: skip
+            rows = min(ROWS, length - t)
+            softmax_tile(logits.ctypes.data, wide * 4, length, panels, shares.ctypes.data)
+            for part in range(0, size, COLUMNS):
+                float_tile(
+                    logits.ctypes.data, wide * 4, base + begin * line + (2 * size + part) * 4, line, length,
+                    tile.ctypes.data, COLUMNS * 4,
+                )  # fmt: skip
+                for r in range(rows):
+                    for c in range(COLUMNS):
+                        context[begin + t + r, part + c] = tile[r, c] * shares[r]
+        begin = end
+
+
+@helper
+def _attend_first(query: Any, x: Any, ends: Any, layer: Any, turned: Any, weights: Any, context: Any) -> None:
+    """Attention of each row's first token to the states `x` of its row, without keys and values of all of them.
+
+    The product of a query q with a key Wx + b differs from (W'q)x by what is the same for all tokens; the mean of
+    values Wx + b is W(mean of x) + b. Scratch: `weights`, as `_attend` needs it; of its rows only the first counts.
+    """
+    heads, factor = layer.heads, layer.factor
+    key, value, value_bias = turned
+    wide, hidden = key.shape
+    size = wide // heads
+    padded_size = query.shape[1] // heads
+    asked, mean = np.empty(hidden, np.float32), np.empty(hidden, np.float32)
+    shares = np.empty(ROWS, np.float32)
+    begin = 0
+    for row in range(len(ends)):
+        end = ends[row]
+        length = end - begin
+        wide_row = (length + COLUMNS - 1) // COLUMNS * COLUMNS
+        logits = weights[: ROWS * wide_row]
+        for h in range(heads):
+            asked[:] = 0
+            for d in range(size):
+                part, line = query[row, h * padded_size + d] * factor, key[h * size + d]
+                for i in range(hidden):
+                    asked[i] += part * line[i]
+            for j in range(length):
+                state, product = x[begin + j], float32(0)
+                for i in range(hidden):
+                    product += state[i] * asked[i]
+                logits[j] = product
+            softmax_tile(logits.ctypes.data, wide_row * 4, length, wide_row // COLUMNS, shares.ctypes.data)
+            mean[:] = 0
+            for j in range(length):
+                state, part = x[begin + j], logits[j] * shares[0]
+                for i in range(hidden):
+                    mean[i] += part * state[i]
+            for d in range(size):
+                line, product = value[h * size + d], value_bias[h * size + d]
+                for i in range(hidden):
+                    product += mean[i] * line[i]
+                context[row, h * padded_size + d] = product
+        begin = end
+
+
+@helper
+def _shaped(q: Any, scales: Any, rows: int, layer: Any) -> Any:
+    """Scratch in the shape of a layer's input."""
+    blocks, steps, _, integers = layer.weights.shape[1:]
+    width = blocks * steps * integers
+    return q[: rows * width].reshape(rows, width), scales[: rows * blocks].reshape(rows, blocks)
+
+
+@helper
+def _project(x: Any, tokens: int, layer: Any, out: Any, result: int, scratch: Any, limits: Any) -> None:
+    """A whole linear layer; see `result` of `_multiply`."""
+    q, scales = _shaped(scratch.q, scratch.scales, x.shape[0], layer)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    _multiply(q, tokens, scales, layer, 0, len(layer.weights), out, result)
+
+
+@compiled
+def project(x: Any, tokens: int, layer: Any, out: Any, scratch: Any, limits: Any) -> None:
+    """`out` becomes what a linear layer makes of `x`."""
+    _project(x, tokens, layer, out, PLAIN, scratch, limits)
+
+
+@helper
+def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: Any) -> None:
+    """What follows attention, with `x` in place: two additions, each normalised.
+
+    The wide layer's results exist in float32 for one block at a time, which a core's cache holds.
+    """
+    _project(context, tokens, layer.mixed, x, ADDED, scratch, limits)
+    _normalise(x, tokens, layer.attention_norm, layer.epsilon)
+    q, scales = _shaped(scratch.q, scratch.scales, x.shape[0], layer.wide)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    q2, scales2 = _shaped(scratch.q2, scratch.scales2, x.shape[0], layer.narrow)
+    blocks = scales2.shape[1]
+    size = q2.shape[1] // blocks
+    wide = scratch.block[: x.shape[0] * size].reshape(x.shape[0], size)
+    panels = size // COLUMNS
+    for b in range(blocks):
+        _multiply(q, tokens, scales, layer.wide, b * panels, panels, wide, GELU)
+        _quantise(wide, tokens, q2, scales2, b, 1, limits)
+    _multiply(q2, tokens, scales2, layer.narrow, 0, len(layer.narrow.weights), x, ADDED)
+    _normalise(x, tokens, layer.output_norm, layer.epsilon)
+
+
+@compiled
+def all_tokens(x: Any, tokens: int, ends: Any, layer: Any, context: Any, scratch: Any, limits: Any) -> None:
+    """A layer in place: `x`, shape (tokens and some to spare, hidden), holds rows that end at `ends`.
+
+    `context`, shape (the same, heads * size), is scratch, too.
+    """
+    rows = x.shape[0]
+    q, scales = _shaped(scratch.q, scratch.scales, rows, layer.inputs)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    panels, size = len(layer.inputs.weights) // layer.heads, context.shape[1] // layer.heads
+    qkv = scratch.qkv[: rows * 3 * size].reshape(rows, 3 * size)
+    for h in range(layer.heads):
+        _multiply(q, tokens, scales, layer.inputs, h * panels, panels, qkv, PLAIN)
+        _attend(qkv, ends, layer.factor, scratch.keys, scratch.logits, context[:, h * size : (h + 1) * size])
+    _rest(x, tokens, context, layer, scratch, limits)
+
+
+@compiled
+def first_tokens(
+    states: Any, ends: Any, layer: Any, turned: Any, x: Any, query: Any, context: Any, scratch: Any, limits: Any
+) -> None:
+    """What a layer makes of the first token of each row of `states`, into `x`, one below the other.
+
+    `turned`: key and value weights and the value's bias, in float32. `query` and `context` are scratch.
+    """
+    begin = 0
+    for row in range(len(ends)):
+        x[row] = states[begin]
+        begin = ends[row]
+    _project(x, len(ends), layer.inputs, query, PLAIN, scratch, limits)
+    context[:] = 0
+    _attend_first(query, states, ends, layer, turned, scratch.logits, context)
+    _rest(x, len(ends), context, layer, scratch, limits)
+
+
+@compiled
+def classify(states: Any, dense: Any, out: Any, logits: Any) -> None:
+    """The head: `logits`, shape (rows, labels), from a layer with tanh and one without, each weight and bias.
+
+    Not by NumPy: the threads of its matrix product would stand in the way of ours.
+    """
+    hidden = np.empty(len(dense[1]), np.float32)
+    for row in range(len(states)):
+        _affine(states[row], dense, hidden)
+        for i in range(len(hidden)):
+            hidden[i] = np.tanh(hidden[i])
+        _affine(hidden, out, logits[row])
+
+
+@helper
+def _affine(x: Any, layer: Any, result: Any) -> None:
+    weight, bias = layer
+    for i in range(len(bias)):
+        line, product = weight[i], bias[i]
+        for j in range(len(line)):
+            product += line[j] * x[j]
+        result[i] = product

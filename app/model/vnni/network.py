@@ -1,0 +1,192 @@
+"""A pass of BERT, RoBERTa or XLM-RoBERTa in fixed point over the rows of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.model.packed.flat import Flat, Ints
+from app.model.types import FloatArray
+from app.model.vnni import kernels
+from app.model.vnni.tiles import ROWS
+from app.model.vnni.weights import LEVELS, ROOM, Product, Shape, Tensors, padded, product, read
+
+CHUNK_TOKENS = 192
+"""Tokens computed at a time, if rows are not longer: what lies between two products stays in a core's cache."""
+
+
+LIMITS = {
+    16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM)),
+    8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30)),
+}
+"""The largest integer, what is added to make it fit its type, and the largest norm of a block of them."""
+
+
+class Layer(NamedTuple):
+    """An encoder layer as the kernels take it; norms are weight and bias, `factor` scales logits of attention."""
+
+    inputs: Product
+    mixed: Product
+    wide: Product
+    narrow: Product
+    attention_norm: tuple[FloatArray, FloatArray]
+    output_norm: tuple[FloatArray, FloatArray]
+    heads: int
+    factor: np.float32
+    epsilon: np.float32
+
+
+class Scratch(NamedTuple):
+    """What the kernels write to, all of them flat."""
+
+    q: NDArray[Any]
+    q2: NDArray[Any]
+    scales: FloatArray
+    scales2: FloatArray
+    block: FloatArray
+    qkv: FloatArray
+    keys: FloatArray
+    logits: FloatArray
+
+
+class Network:
+    """The weights, read once. Safe to call from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.shape, tensors = read(path)
+        count = sum(name.endswith(".mixed.weight") for name in tensors)
+        self.layers = [_layer(tensors, f"layers.{i}.", self.shape) for i in range(count)]
+        last = f"layers.{count - 1}."
+        self.turned = tuple(tensors[last + name] for name in ("key.weight", "value.weight", "value.bias"))
+        self.tables = tuple(tensors[f"embeddings.{name}"] for name in ("words", "scales", "positions", "types"))
+        self.norm = _pair(tensors, "embeddings.norm")
+        self.dense, self.out = _pair(tensors, "head.dense"), _pair(tensors, "head.out")
+
+    def check(self, flat: Flat) -> None:
+        """Raises IndexError where the tables lack an entry: the kernels do not look."""
+        words, _, places, segments = self.tables
+        longest = len(places) - (0 if self.shape.padding is None else self.shape.padding + 1)
+        for what, value, limit in (
+            ("token id", flat.ids.max(), len(words) - 1),
+            ("type id", flat.types.max(), len(segments) - 1),
+            ("length", flat.lengths.max(), longest),
+        ):
+            if value > limit:
+                raise IndexError(
+                    f"{what} {value} is over the model's {limit}: tokenizer and weights do not fit together"
+                )
+
+    def logits(self, flat: Flat, work: Workspace) -> FloatArray:
+        """Logits, shape (rows, labels)."""
+        ends = np.cumsum(flat.lengths)
+        positions = self._positions(flat, ends)
+        states = []
+        for part in _chunks(flat.lengths):
+            start = ends[part.start] - flat.lengths[part.start]
+            tokens = slice(start, ends[part.stop - 1])
+            own = (flat.ids[tokens], flat.types[tokens], positions[tokens])
+            states.append(self._first_states(own, ends[part.start : part.stop] - start, work))
+        logits = np.empty((len(ends), len(self.out[1])), np.float32)
+        kernels.classify(np.concatenate(states), self.dense, self.out, logits)
+        return logits
+
+    def _positions(self, flat: Flat, ends: Ints) -> Ints:
+        begins = np.repeat(ends - flat.lengths, flat.lengths)
+        padding = self.shape.padding
+        if padding is None:
+            return np.arange(len(flat.ids)) - begins
+        places: Ints
+        real = flat.ids != padding  # padding tokens that a user wrote out do not count
+        counted = np.cumsum(real)
+        places = (counted - (counted - real)[begins]) * real + padding
+        return places
+
+    def _first_states(self, tokens: tuple[Ints, Ints, Ints], ends: Ints, work: Workspace) -> FloatArray:
+        """Last hidden states of each row's first token, shape (rows, hidden)."""
+        count, limits, last = len(tokens[0]), LIMITS[self.shape.bits], self.layers[-1]
+        hidden, width = self.tables[0].shape[1], last.inputs.outputs
+        scratch = self._scratch(count, int(np.diff(ends, prepend=0).max()), work)
+        x, context = work.floats("x", count, hidden), work.floats("context", count, width)
+        kernels.embed(*tokens, *self.tables, self.norm, np.float32(self.shape.epsilon), x)
+        for layer in self.layers[:-1]:
+            kernels.all_tokens(x, count, ends, layer, context, scratch, limits)
+        rows = len(ends)
+        first, query, context = (
+            work.floats(name, rows, size) for name, size in (("first", hidden), ("query", width), ("context", width))
+        )
+        kernels.first_tokens(x, ends, last, self.turned, first, query, context, scratch, limits)
+        return first[:rows, : len(self.norm[0])].copy()
+
+    def _scratch(self, tokens: int, longest: int, work: Workspace) -> Scratch:
+        rows, layer, heads = tokens + ROWS, self.layers[-1], self.shape.heads
+        size, wide = layer.inputs.outputs // heads, layer.narrow
+        most = max(layer.inputs.inputs, layer.mixed.inputs)
+        integers = np.int16 if self.shape.bits == 16 else np.uint8
+        return Scratch(
+            work.line("q", rows * most).view(integers),
+            work.line("q2", rows * wide.inputs).view(integers),
+            work.line("scales", rows * most),
+            work.line("scales2", rows * wide.blocks),
+            work.line("block", rows * wide.inputs // wide.blocks),
+            work.line("qkv", rows * 3 * size),
+            work.line("keys", size * padded(longest)),
+            work.line("logits", ROWS * padded(longest)),
+        )
+
+
+def _layer(tensors: Tensors, prefix: str, shape: Shape) -> Layer:
+    inputs, mixed, wide, narrow = (
+        product(*(tensors[f"{prefix}{name}.{part}"] for part in ("weight", "scales", "bias")))
+        for name in ("inputs", "mixed", "wide", "narrow")
+    )
+    attention_norm, output_norm = (_pair(tensors, f"{prefix}{name}") for name in ("attention_norm", "output_norm"))
+    factor, epsilon = np.float32(shape.size**-0.5), np.float32(shape.epsilon)
+    return Layer(inputs, mixed, wide, narrow, attention_norm, output_norm, shape.heads, factor, epsilon)
+
+
+def _pair(tensors: Tensors, name: str) -> tuple[FloatArray, FloatArray]:
+    return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Buffers of one thread, which grow with the longest chunk. What they hold at first does not matter."""
+
+    _kept: dict[str, FloatArray] = field(default_factory=dict)
+
+    def floats(self, name: str, rows: int, width: int) -> FloatArray:
+        """Shape (rows and what kernels may read behind them, width)."""
+        count = rows + ROWS
+        return self.line(name, count * width).reshape(count, width)
+
+    def line(self, name: str, count: int) -> FloatArray:
+        """Shape (count,)."""
+        known = self._kept.get(name)
+        if known is None or len(known) < count:
+            known = self._kept[name] = np.zeros(count, np.float32)
+        return known[:count]
+
+
+def shares(lengths: Ints, count: int) -> list[range]:
+    """Neighbouring rows in at most `count` parts of about equally many tokens, none of them empty."""
+    ends = np.cumsum(lengths)
+    cuts = np.searchsorted(ends - lengths / 2, ends[-1] / count * np.arange(1, count))
+    edges = [0, *dict.fromkeys(int(cut) for cut in cuts if 0 < cut < len(lengths)), len(lengths)]
+    return [range(*pair) for pair in pairwise(edges)]
+
+
+def _chunks(lengths: Ints) -> Iterator[range]:
+    """Neighbouring rows of at most `CHUNK_TOKENS` tokens, or a longer one alone."""
+    begin, tokens = 0, 0
+    for row, length in enumerate(lengths):
+        if row > begin and tokens + length > CHUNK_TOKENS:
+            yield range(begin, row)
+            begin, tokens = row, 0
+        tokens += length
+    yield range(begin, len(lengths))

@@ -1,0 +1,128 @@
+"""The file of a fixed-point model: integers with scales, made of float32 weights, and laid out for the kernels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from app.errors import ArtifactError
+from app.model.messages import first_line
+from app.model.types import FloatArray
+
+FORMAT = 1
+COLUMNS = 32
+"""Widths are padded to multiples of it."""
+BLOCKS = (128, 96, 64, 32)
+"""Columns of a matrix that share a scale: the first that divides its width. A sum of products of int16 has to stay in
+int32, so more of them cost precision, and one outlier spoils those of int8; more blocks cost time."""
+LEVELS = {16: 32767, 8: 127}
+ROOM = 46320
+"""Norm of a block of int16: the product of two such blocks, however they lie, stays in int32. Rounding included."""
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the tensors do not say themselves. `padding` is RoBERTa's padding index, behind which positions begin."""
+
+    bits: int
+    heads: int
+    size: int
+    """Columns of a head, without those that pad it."""
+    epsilon: float
+    padding: int | None = None
+
+
+class Product(NamedTuple):
+    """A linear layer as the kernels take it.
+
+    `weights`: shape (panels of 32 columns, blocks, steps, 32, integers in 32 bits); `factors` and `starts`: (panels,
+    blocks, 32); `bias`: (columns,).
+    """
+
+    weights: NDArray[Any]
+    factors: FloatArray
+    starts: NDArray[np.int32]
+    bias: FloatArray
+
+    @property
+    def outputs(self) -> int:
+        """Columns of the result, padding included."""
+        return len(self.bias)
+
+    @property
+    def inputs(self) -> int:
+        """Columns of what is multiplied, padding included."""
+        _, blocks, steps, _, integers = self.weights.shape
+        return int(blocks * steps * integers)
+
+    @property
+    def blocks(self) -> int:
+        """Scales of a row."""
+        return int(self.weights.shape[1])
+
+
+def padded(width: int) -> int:
+    """`width` rounded up to whole panels."""
+    return -(-width // COLUMNS) * COLUMNS
+
+
+def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
+    """`matrix`, shape (outputs, inputs), as integers, and the scales of each output's blocks: (outputs, blocks)."""
+    outputs, inputs = matrix.shape
+    size = next(size for size in BLOCKS if inputs % size == 0)
+    blocks = matrix.reshape(outputs, inputs // size, size)
+    scales = np.maximum(np.abs(blocks).max(axis=2), np.float32(1e-30)) / np.float32(LEVELS[bits])
+    if bits == 16:
+        scales = np.maximum(scales, np.sqrt(np.square(blocks).sum(axis=2)) / np.float32(ROOM))
+    integers = np.rint(blocks / scales[..., None]).astype(np.int16 if bits == 16 else np.int8)
+    return integers.reshape(outputs, inputs), scales
+
+
+def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray) -> Product:
+    """The layout of what `quantised` gave."""
+    (outputs, inputs), blocks = integers.shape, scales.shape[1]
+    each = 4 // integers.itemsize
+    panels, size = outputs // COLUMNS, inputs // blocks
+    layout = integers.reshape(panels, COLUMNS, blocks, size // each, each).transpose(0, 2, 3, 1, 4)
+    by_block = integers.reshape(outputs, blocks, size)
+    # Beside int8 the other factor is a byte without sign, 128 too high.
+    starts = by_block.sum(axis=2, dtype=np.int32) * (-128 if each == 4 else 0)
+    return Product(
+        np.ascontiguousarray(layout),
+        _by_panel(scales),
+        _by_panel(starts),
+        bias.astype(np.float32),
+    )
+
+
+def _by_panel(values: NDArray[Any]) -> NDArray[Any]:
+    """(outputs, blocks) to (panels, blocks, 32)."""
+    return np.ascontiguousarray(values.reshape(-1, COLUMNS, values.shape[1]).transpose(0, 2, 1))
+
+
+def write(path: Path, shape: Shape, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a file that `read` reads."""
+    save_file(dict(tensors), path, {"format": str(FORMAT), "shape": json.dumps(asdict(shape))})
+
+
+def read(path: Path) -> tuple[Shape, Tensors]:
+    """What `write` wrote. Raises ArtifactError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes = file.metadata() or {}
+            if notes.get("format") != str(FORMAT):
+                raise ArtifactError(f"{path}: format {notes.get('format')}, this version reads {FORMAT}; export again")
+            return Shape(**json.loads(notes["shape"])), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except ArtifactError:
+        raise
+    except Exception as error:  # safetensors has its own, which is no public name
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)}); export the model again") from error

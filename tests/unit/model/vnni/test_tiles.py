@@ -1,0 +1,124 @@
+"""Products and passes over rows in registers, against NumPy in 64 bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+
+from app.model.vnni import tiles
+from app.model.vnni.rows import extent, softmax_tile, to_integers
+from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
+
+INT16, INT8 = (np.int16, np.int16, 2), (np.uint8, np.int8, 4)
+
+
+def product(a: Any, b: Any, starts: Any, a_scales: Any, b_scales: Any, bias: Any) -> Any:
+    """`dot_tile`, compiled anew each time."""
+
+    @njit
+    def run(a: Any, b: Any, starts: Any, a_scales: Any, b_scales: Any, bias: Any, c: Any) -> None:
+        dot_tile(
+            a[0, 0], a.ctypes.data, a.strides[0], b.ctypes.data, b.shape[1], b.shape[0], starts.ctypes.data,
+            a_scales.ctypes.data, a_scales.strides[0], b_scales.ctypes.data, bias.ctypes.data, c.ctypes.data,
+        )  # fmt: skip
+
+    c = np.full((ROWS, COLUMNS), np.nan, np.float32)
+    run(a, b, starts, a_scales, b_scales, bias, c)
+    return c
+
+
+@pytest.mark.parametrize("kinds", [INT16, INT8], ids=["int16", "int8"])
+@pytest.mark.parametrize("vnni", [True, False], ids=["the processor's own", "portable"])
+def test_products_of_integers_are_exact(kinds: Any, vnni: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the ends of their types, where narrower instructions would saturate."""
+    if not vnni:
+        monkeypatch.setattr(tiles, "has_vnni", lambda: False)
+    left, right, each = kinds
+    rng = np.random.default_rng(0)
+    blocks, steps = 3, 8
+    width = blocks * steps * each
+    low, high = (-2000, 2000) if left is np.int16 else (0, 255)
+    a = rng.integers(low, high, (ROWS, width), endpoint=True).astype(left)
+    a[0], a[1] = low, high
+    plain = rng.integers(-127, 127, (width, COLUMNS), endpoint=True).astype(right)
+    plain[:, 0], plain[:, 1] = -127, 127
+    b = np.ascontiguousarray(plain.reshape(blocks, steps, each, COLUMNS).transpose(0, 1, 3, 2))
+    starts = rng.integers(-1000, 1000, (blocks, COLUMNS)).astype(np.int32)
+    a_scales, b_scales = (rng.uniform(0.5, 2, (count, blocks)).astype(np.float32) for count in (ROWS, COLUMNS))
+    bias = rng.normal(size=COLUMNS).astype(np.float32)
+    found = product(a, b, starts, a_scales, np.ascontiguousarray(b_scales.T), bias)
+    sums = np.einsum(
+        "rbk,bkc->rbc", a.reshape(ROWS, blocks, -1).astype(int), plain.reshape(blocks, -1, COLUMNS).astype(int)
+    )
+    expected = np.einsum("rbc,rb,cb->rc", sums + starts, a_scales.astype(float), b_scales.astype(float)) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+@njit
+def multiply(a: Any, b: Any, c: Any) -> None:
+    float_tile(
+        a.ctypes.data, a.strides[0], b.ctypes.data, b.strides[0], a.shape[1], c.ctypes.data, c.strides[0]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [1, 7, 96])
+def test_products_of_floats(steps: int) -> None:
+    """Of rows that lie apart, into rows that lie apart: nothing between them is touched."""
+    rng = np.random.default_rng(steps)
+    a, b = rng.normal(size=(ROWS, steps)).astype(np.float32), rng.normal(size=(steps, 96)).astype(np.float32)
+    c = np.zeros((ROWS, 40), np.float32)
+    multiply(a, b, c)
+    np.testing.assert_allclose(c[:, :COLUMNS], a.astype(float) @ b[:, :COLUMNS], atol=1e-5)
+    assert not c[:, COLUMNS:].any()
+
+
+@njit
+def weigh(logits: Any, length: int, shares: Any) -> None:
+    softmax_tile(logits.ctypes.data, logits.strides[0], length, logits.shape[1] // 32, shares.ctypes.data)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 32, 33, 95, 96])
+@pytest.mark.parametrize("spread", [1e-3, 5.0, 1e4])
+def test_softmax_sees_as_many_numbers_as_there_are(length: int, spread: float) -> None:
+    """What lies behind them, here NaN and infinity, gets no weight; nor does a large logit overflow."""
+    rng = np.random.default_rng(length)
+    logits = np.full((ROWS, -(-length // 32) * 32), np.nan, np.float32)
+    logits[:, length + 1 :] = np.inf
+    logits[:, :length] = rng.normal(size=(ROWS, length)) * spread
+    wide = logits[:, :length].astype(float)
+    expected = np.exp(wide - wide.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    shares = np.empty(ROWS, np.float32)
+    weigh(logits, length, shares)
+    found = logits * shares[:, None]
+    np.testing.assert_allclose(found[:, :length], expected, atol=3e-7)
+    assert np.abs(found[:, length:]).sum() < 1e-30
+
+
+@njit
+def measured(row: Any) -> Any:
+    return extent(row.ctypes.data, len(row) // 32)
+
+
+@njit
+def rounded(row: Any, q: Any, factor: Any, shift: Any) -> None:
+    to_integers(row.ctypes.data, len(row) // 32, q[0], q.ctypes.data, factor, shift)
+
+
+def test_the_furthest_number_and_the_squares_of_a_row() -> None:
+    row = np.random.default_rng(0).normal(size=96).astype(np.float32)
+    row[70] = -9
+    most, squares = measured(row)
+    assert most == 9
+    assert squares == pytest.approx(np.square(row, dtype=float).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "shift"), [(np.int16, 0), (np.uint8, 128)])
+def test_numbers_are_rounded_to_the_nearest_integer(kind: Any, shift: int) -> None:
+    row = np.linspace(-127, 127, 64).astype(np.float32)
+    q = np.zeros(64, kind)
+    rounded(row, q, np.float32(1), np.int32(shift))
+    np.testing.assert_array_equal(q.astype(int), np.rint(row).astype(int) + shift)

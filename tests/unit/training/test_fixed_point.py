@@ -1,0 +1,180 @@
+"""Models in fixed point against the PyTorch models that they were made of."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import ArtifactError, ConfigError
+from app.model.artifact import read_artifact
+from app.model.backends import BackendOptions
+from app.model.backends.graphs import VNNI_GRAPHS
+from app.model.bucketing import Budget
+from app.model.cross_encoder import CrossEncoder
+from app.model.types import Encoded, FloatArray
+from app.model.vnni.network import CHUNK_TOKENS, shares
+from tests.unit.training.export_models import PAIRS, write_tiny
+from training.graphs.fixed_point import write_fixed_point
+from training.parity import kendall_tau
+
+INT16, INT8 = VNNI_GRAPHS
+FAMILIES = ("bert", "roberta", "xlm-roberta")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model in PyTorch and where its forms in fixed point are, with the logits of rows of all lengths."""
+
+    directory: Path
+    reference: CrossEncoder
+    rows: list[Encoded]
+    expected: FloatArray
+
+    def load(self, graph: str = INT16, threads: int = 1, streams: int = 1) -> CrossEncoder:
+        return CrossEncoder.load(self.directory, "vnni", BackendOptions(graph=graph, threads=threads, streams=streams))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Three layers whose widths are no multiples of 32: everything is padded."""
+    directory = tmp_path_factory.mktemp("fixed") / request.param
+    sizes = {"num_hidden_layers": 3, "intermediate_size": 72, "initializer_range": 0.15}
+    write_tiny(request.param, directory, labels=3, hidden_size=48, **sizes)
+    (directory / "vnni").mkdir()
+    for graph, bits in ((INT16, 16), (INT8, 8)):
+        write_fixed_point(read_artifact(directory), directory / graph, bits)
+    reference = CrossEncoder.load(directory, backend="torch", max_length=128)
+    rows = reference.tokenizer.encode_pairs(PAIRS, reference.options)
+    size = reference.tokenizer.encode_pairs([("a", "b")], reference.options)[0].ids.max() + 1
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 31, 32, 33, 97, 128):
+        rows.append(Encoded(rng.integers(2, size, length).astype(np.int32), length // 2, length))
+    return Pair(directory, reference, rows, reference.logits(rows))
+
+
+def test_16_bits_are_close_to_float32(pair: Pair) -> None:
+    """A thousandth of the range of these random weights; trained ones are in the LOG."""
+    found = pair.load().logits(pair.rows)
+    assert np.abs(found - pair.expected).max() < 1e-3 * np.ptp(pair.expected)
+    assert np.ptp(pair.expected, axis=0).min() > 0.1
+    for label in range(3):
+        assert kendall_tau(pair.expected[:, label], found[:, label]) > 0.998
+
+
+def test_8_bits_rank_alike_and_16_bits_fifty_times_closer(pair: Pair) -> None:
+    errors = {graph: np.abs(pair.load(graph).logits(pair.rows) - pair.expected).mean() for graph in VNNI_GRAPHS}
+    found = pair.load(INT8).logits(pair.rows)
+    assert kendall_tau(pair.expected[:, 0], found[:, 0]) > 0.9
+    assert errors[INT16] * 50 < errors[INT8]
+
+
+@pytest.mark.parametrize("graph", VNNI_GRAPHS)
+def test_a_row_s_logits_do_not_depend_on_its_company(pair: Pair, graph: str) -> None:
+    """Not in a single bit: neither on the batch, nor on how many threads share it out."""
+    alone = np.concatenate([pair.load(graph).logits([row]) for row in pair.rows])
+    options = st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(1, 4000))
+
+    @settings(max_examples=10, deadline=None)
+    @given(st.lists(st.integers(0, len(pair.rows) - 1), min_size=1, max_size=40), options)
+    def check(chosen: list[int], how: tuple[int, int, int]) -> None:
+        threads, streams, tokens = how
+        model = pair.load(graph, threads, streams)
+        found = model.logits([pair.rows[i] for i in chosen], Budget(max_tokens=tokens))
+        np.testing.assert_array_equal(found, alone[chosen])
+
+    check()
+
+
+def test_threads_that_share_a_model_get_their_own_answers(pair: Pair) -> None:
+    model = pair.load(threads=2)
+    expected = model.logits(pair.rows)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda row: model.logits([row])[0], pair.rows))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_padding_tokens_that_a_user_wrote_out(pair: Pair) -> None:
+    """RoBERTa gives them no position; BERT does."""
+    padding = pair.reference.artifact.pad_id
+    row = Encoded(np.array([2, 5, padding, padding, 6, 7, padding, 3], np.int32), 8, 8)
+    expected, found = (model.logits([row]) for model in (pair.reference, pair.load()))
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(pair.expected))
+
+
+def test_padding_on_the_left_is_no_token(pair: Pair) -> None:
+    model = pair.load()
+    batch = {name: values[:, ::-1].copy() for name, values in model.pad(pair.rows[:9]).items()}
+    lengths = batch["attention_mask"].sum(axis=1)
+    for row, length in enumerate(lengths):
+        for values in batch.values():
+            values[row, len(values[row]) - length :] = values[row, len(values[row]) - length :][::-1].copy()
+    np.testing.assert_array_equal(model.forward(batch), model.logits(pair.rows[:9]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("input_ids", 10_000, "token id 10000"), ("token_type_ids", 9, "type id 9"), ("", 0, "length 200")],
+)
+def test_what_the_tables_lack_is_refused(name: str, value: int, message: str, tmp_path: Path) -> None:
+    """The kernels would read whatever lies behind a table."""
+    directory = write_tiny("bert", tmp_path / "model")
+    (directory / "vnni").mkdir()
+    write_fixed_point(read_artifact(directory), directory / INT16, 16)
+    backend = CrossEncoder.load(directory, "vnni").backend
+    width = 200 if not name else 8
+    batch = {key: np.ones((2, width), np.int64) for key in ("input_ids", "attention_mask", "token_type_ids")}
+    if name:
+        batch[name][1, 3] = value
+    with pytest.raises(IndexError, match=message):
+        backend.forward(batch)
+    batch = {key: np.ones((2, 8), np.int64) for key in batch}
+    assert np.isfinite(backend.forward(batch)).all(), "and goes on"
+
+
+@pytest.mark.parametrize("model_type", ["electra", "distilbert", "deberta-v2", "modernbert"])
+def test_other_families_are_refused(model_type: str, tmp_path: Path) -> None:
+    directory = write_tiny(model_type, tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"vnni-int16 takes BERT, RoBERTa and XLM-RoBERTa .* choose another target"):
+        write_fixed_point(read_artifact(directory), tmp_path / "model.vnni", 16)
+
+
+def test_another_activation_is_refused(tmp_path: Path) -> None:
+    directory = write_tiny("bert", tmp_path / "model", hidden_act="relu")
+    with pytest.raises(ConfigError, match=r"with GELU, not BertForSequenceClassification with relu"):
+        write_fixed_point(read_artifact(directory), tmp_path / "model.vnni", 16)
+
+
+def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
+    directory = write_tiny("bert", tmp_path / "model")
+    with pytest.raises(ArtifactError, match=r"model_int16\.vnni: missing .*--target vnni-int16"):
+        CrossEncoder.load(directory, "vnni")
+    with pytest.raises(ConfigError, match="runs on the CPU, not on cuda"):
+        CrossEncoder.load(directory, "vnni", BackendOptions(device="cuda"))
+
+
+def test_a_processor_without_the_instructions_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = write_tiny("bert", tmp_path / "model")
+    (directory / "vnni").mkdir()
+    write_fixed_point(read_artifact(directory), directory / INT16, 16)
+    monkeypatch.setattr("app.model.backends.vnni.has_vnni", lambda: False)
+    with caplog.at_level(logging.WARNING):
+        CrossEncoder.load(directory, "vnni")
+    assert "no AVX-512 VNNI" in caplog.text
+
+
+def test_rows_are_shared_out_by_tokens() -> None:
+    lengths = np.array([100, 90, 50, 40, 30, 10, 10, 10])
+    parts = shares(lengths, 2)
+    assert [part for own in parts for part in own] == list(range(8))
+    assert [int(lengths[own.start : own.stop].sum()) for own in parts] == [190, 150]
+    assert shares(np.array([CHUNK_TOKENS]), 4) == [range(1)]
+    assert [len(own) for own in shares(np.ones(5, int), 9)] == [1, 1, 1, 1, 1]
