@@ -29,7 +29,7 @@ FLOORS = [
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention", "app.model.packed.onednn"),
         *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
-        *("app.model.compiled", "app.model.vnni.tiles", "app.model.vnni.rows"),
+        *("app.model.compiled", "app.model.vnni.tiles", "app.model.vnni.rows", "app.model.vnni.team"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from threading import Lock
 
 import numpy as np
 
@@ -18,18 +19,21 @@ from app.model.backends.graphs import VNNI_GRAPHS
 from app.model.cpus import available_cpus
 from app.model.packed.flat import Flat, flatten, slices
 from app.model.types import Batch, FloatArray
-from app.model.vnni.network import Network, Workspace, shares
+from app.model.vnni.network import Network, shares
+from app.model.vnni.team import Team, Workspace
 from app.model.vnni.tiles import has_vnni
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".vnni"
+UNEVEN = 1.2
+"""So much more than its share of the tokens may the busiest thread have."""
 
 
 class VnniBackend:
     """Runs what `rerank-training export --target vnni-int16` or `vnni-int8` wrote, without padding.
 
-    A batch is shared out among the threads row by row; a single row is one thread's.
+    A batch is shared out among the threads by rows; where that is uneven, all of them compute each row together.
     """
 
     name = "vnni"
@@ -44,6 +48,7 @@ class VnniBackend:
         self._network, self._segments = Network(artifact.require(self.source)), artifact.segments
         self._threads = max(1, (options.threads or available_cpus()) // options.streams)
         self._pool = ThreadPoolExecutor(self._threads, "vnni") if self._threads > 1 else None
+        self._together = Lock()  # two teams would wait for each other's members
         self._idle: SimpleQueue[Workspace] = SimpleQueue()
 
     @classmethod
@@ -65,25 +70,35 @@ class VnniBackend:
         return logits
 
     def _parts(self, flat: Flat) -> list[FloatArray]:
-        parts = slices(flat, shares(flat.lengths, self._threads))
-        if self._pool is None or len(parts) == 1:
-            return [self._logits(part) for part in parts]
-        return list(self._pool.map(self._logits, parts))
+        parts = shares(flat.lengths, self._threads)
+        most = max(int(flat.lengths[part.start : part.stop].sum()) for part in parts)
+        if self._pool is None or (len(parts) > 1 and most * self._threads <= UNEVEN * len(flat.ids)):
+            return list(self._map(self._alone, slices(flat, parts)))
+        with self._together, self._workspaces(self._threads) as works:
+            return [self._network.logits(flat, Team(works, self._pool))]
 
-    def _logits(self, flat: Flat) -> FloatArray:
-        with self._workspace() as work:
-            return self._network.logits(flat, work)
+    @property
+    def _map(self) -> Callable[..., Iterable[FloatArray]]:
+        return map if self._pool is None else self._pool.map
+
+    def _alone(self, flat: Flat) -> FloatArray:
+        with self._workspaces(1) as works:
+            return self._network.logits(flat, Team(works))
 
     @contextmanager
-    def _workspace(self) -> Iterator[Workspace]:
+    def _workspaces(self, count: int) -> Iterator[list[Workspace]]:
+        works = [self._workspace() for _ in range(count)]
         try:
-            work = self._idle.get_nowait()
-        except Empty:
-            work = Workspace()
-        try:
-            yield work
+            yield works
         finally:
-            self._idle.put(work)
+            for work in works:
+                self._idle.put(work)
+
+    def _workspace(self) -> Workspace:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return Workspace()
 
 
 def choose(names: list[str], wanted: str = "") -> str:

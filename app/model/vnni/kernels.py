@@ -267,19 +267,26 @@ def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: A
 
 
 @compiled
-def all_tokens(x: Any, tokens: int, ends: Any, layer: Any, context: Any, scratch: Any, limits: Any) -> None:
-    """A layer in place: `x`, shape (tokens and some to spare, hidden), holds rows that end at `ends`.
+def attend(
+    x: Any, tokens: int, ends: Any, layer: Any, first: int, last: int, context: Any, scratch: Any, limits: Any
+) -> None:
+    """`context` becomes the attention of the heads from `first` to before `last`.
 
-    `context`, shape (the same, heads * size), is scratch, too.
+    `x`: shape (tokens and some to spare, hidden), rows that end at `ends`; `context`: (the same, heads * size).
     """
     rows = x.shape[0]
     q, scales = _shaped(scratch.q, scratch.scales, rows, layer.inputs)
     _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
     panels, size = len(layer.inputs.weights) // layer.heads, context.shape[1] // layer.heads
     qkv = scratch.qkv[: rows * 3 * size].reshape(rows, 3 * size)
-    for h in range(layer.heads):
+    for h in range(first, last):
         _multiply(q, tokens, scales, layer.inputs, h * panels, panels, qkv, PLAIN)
         _attend(qkv, ends, layer.factor, scratch.keys, scratch.logits, context[:, h * size : (h + 1) * size])
+
+
+@compiled
+def rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: Any) -> None:
+    """What follows attention in a layer, with `x` in place: see `_rest`."""
     _rest(x, tokens, context, layer, scratch, limits)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 from app.model.packed.flat import Flat, Ints
 from app.model.types import FloatArray
 from app.model.vnni import kernels
+from app.model.vnni.team import Team, Wait, Workspace
 from app.model.vnni.tiles import ROWS
 from app.model.vnni.weights import LEVELS, ROOM, Product, Shape, Tensors, padded, product, read
 
 CHUNK_TOKENS = 192
-"""Tokens computed at a time, if rows are not longer: what lies between two products stays in a core's cache."""
+"""Tokens that a thread computes at a time, if rows are not longer: what lies between products stays in its cache."""
 
 
 LIMITS = {
@@ -82,16 +82,16 @@ class Network:
                     f"{what} {value} is over the model's {limit}: tokenizer and weights do not fit together"
                 )
 
-    def logits(self, flat: Flat, work: Workspace) -> FloatArray:
+    def logits(self, flat: Flat, team: Team) -> FloatArray:
         """Logits, shape (rows, labels)."""
         ends = np.cumsum(flat.lengths)
         positions = self._positions(flat, ends)
         states = []
-        for part in _chunks(flat.lengths):
+        for part in _chunks(flat.lengths, CHUNK_TOKENS * len(team.works)):
             start = ends[part.start] - flat.lengths[part.start]
             tokens = slice(start, ends[part.stop - 1])
             own = (flat.ids[tokens], flat.types[tokens], positions[tokens])
-            states.append(self._first_states(own, ends[part.start : part.stop] - start, work))
+            states.append(self._first_states(own, ends[part.start : part.stop] - start, team))
         logits = np.empty((len(ends), len(self.out[1])), np.float32)
         kernels.classify(np.concatenate(states), self.dense, self.out, logits)
         return logits
@@ -107,21 +107,30 @@ class Network:
         places = (counted - (counted - real)[begins]) * real + padding
         return places
 
-    def _first_states(self, tokens: tuple[Ints, Ints, Ints], ends: Ints, work: Workspace) -> FloatArray:
+    def _first_states(self, tokens: tuple[Ints, Ints, Ints], ends: Ints, team: Team) -> FloatArray:
         """Last hidden states of each row's first token, shape (rows, hidden)."""
         count, limits, last = len(tokens[0]), LIMITS[self.shape.bits], self.layers[-1]
         hidden, width = self.tables[0].shape[1], last.inputs.outputs
-        scratch = self._scratch(count, int(np.diff(ends, prepend=0).max()), work)
+        longest = int(np.diff(ends, prepend=0).max())
+        work, scratch = team.works[0], [self._scratch(count, longest, each) for each in team.works]
         x, context = work.floats("x", count, hidden), work.floats("context", count, width)
         kernels.embed(*tokens, *self.tables, self.norm, np.float32(self.shape.epsilon), x)
-        for layer in self.layers[:-1]:
-            kernels.all_tokens(x, count, ends, layer, context, scratch, limits)
-        rows = len(ends)
+        heads, rows = team.spans(self.shape.heads), team.spans(count, ROWS)
+
+        def member(own: int, wait: Wait) -> None:
+            first, stop = rows[own].start, rows[own].stop
+            for layer in self.layers[:-1]:
+                kernels.attend(x, count, ends, layer, heads[own].start, heads[own].stop, context, scratch[own], limits)
+                wait()
+                kernels.rest(x[first:], stop - first, context[first:], layer, scratch[own], limits)
+                wait()
+
+        team.run(member)
         first, query, context = (
-            work.floats(name, rows, size) for name, size in (("first", hidden), ("query", width), ("context", width))
+            work.floats(name, len(ends), size) for name, size in (("first", hidden), ("query", width), ("own", width))
         )
-        kernels.first_tokens(x, ends, last, self.turned, first, query, context, scratch, limits)
-        return first[:rows, : len(self.norm[0])].copy()
+        kernels.first_tokens(x, ends, last, self.turned, first, query, context, scratch[0], limits)
+        return first[: len(ends), : len(self.norm[0])].copy()
 
     def _scratch(self, tokens: int, longest: int, work: Workspace) -> Scratch:
         rows, layer, heads = tokens + ROWS, self.layers[-1], self.shape.heads
@@ -154,25 +163,6 @@ def _pair(tensors: Tensors, name: str) -> tuple[FloatArray, FloatArray]:
     return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
 
 
-@dataclass(slots=True)
-class Workspace:
-    """Buffers of one thread, which grow with the longest chunk. What they hold at first does not matter."""
-
-    _kept: dict[str, FloatArray] = field(default_factory=dict)
-
-    def floats(self, name: str, rows: int, width: int) -> FloatArray:
-        """Shape (rows and what kernels may read behind them, width)."""
-        count = rows + ROWS
-        return self.line(name, count * width).reshape(count, width)
-
-    def line(self, name: str, count: int) -> FloatArray:
-        """Shape (count,)."""
-        known = self._kept.get(name)
-        if known is None or len(known) < count:
-            known = self._kept[name] = np.zeros(count, np.float32)
-        return known[:count]
-
-
 def shares(lengths: Ints, count: int) -> list[range]:
     """Neighbouring rows in at most `count` parts of about equally many tokens, none of them empty."""
     ends = np.cumsum(lengths)
@@ -181,11 +171,11 @@ def shares(lengths: Ints, count: int) -> list[range]:
     return [range(*pair) for pair in pairwise(edges)]
 
 
-def _chunks(lengths: Ints) -> Iterator[range]:
-    """Neighbouring rows of at most `CHUNK_TOKENS` tokens, or a longer one alone."""
+def _chunks(lengths: Ints, limit: int) -> Iterator[range]:
+    """Neighbouring rows of at most `limit` tokens, or a longer one alone."""
     begin, tokens = 0, 0
     for row, length in enumerate(lengths):
-        if row > begin and tokens + length > CHUNK_TOKENS:
+        if row > begin and tokens + length > limit:
             yield range(begin, row)
             begin, tokens = row, 0
         tokens += length

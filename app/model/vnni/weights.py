@@ -20,7 +20,7 @@ from app.model.types import FloatArray
 FORMAT = 1
 COLUMNS = 32
 """Widths are padded to multiples of it."""
-BLOCKS = (128, 96, 64, 32)
+BLOCKS = {16: (64, 32), 8: (128, 96, 64, 32)}
 """Columns of a matrix that share a scale: the first that divides its width. A sum of products of int16 has to stay in
 int32, so more of them cost precision, and one outlier spoils those of int8; more blocks cost time."""
 LEVELS = {16: 32767, 8: 127}
@@ -78,7 +78,7 @@ def padded(width: int) -> int:
 def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
     """`matrix`, shape (outputs, inputs), as integers, and the scales of each output's blocks: (outputs, blocks)."""
     outputs, inputs = matrix.shape
-    size = next(size for size in BLOCKS if inputs % size == 0)
+    size = next(size for size in BLOCKS[bits] if inputs % size == 0)
     blocks = matrix.reshape(outputs, inputs // size, size)
     scales = np.maximum(np.abs(blocks).max(axis=2), np.float32(1e-30)) / np.float32(LEVELS[bits])
     if bits == 16:

@@ -13,9 +13,10 @@ from app.errors import ArtifactError
 from app.model.vnni import kernels
 from app.model.vnni.network import LIMITS, Scratch
 from app.model.vnni.tiles import ROWS
-from app.model.vnni.weights import LEVELS, ROOM, Shape, product, quantised, read, write
+from app.model.vnni.weights import BLOCKS, LEVELS, ROOM, Shape, product, quantised, read, write
 
 SHAPE = Shape(bits=16, heads=2, size=24, epsilon=1e-12, padding=1)
+SIZE = {bits: sizes[0] for bits, sizes in BLOCKS.items()}
 
 
 def matrix(kind: str) -> np.ndarray:
@@ -33,12 +34,12 @@ def matrix(kind: str) -> np.ndarray:
 @pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("kind", ["normal", "an outlier", "all the same", "zero"])
 def test_weights_are_rounded_by_half_a_step_at_most(kind: str, bits: int) -> None:
-    """Each output has its own steps, for every 128 inputs."""
+    """Each output has its own steps, for every 64 or 128 inputs."""
     values = matrix(kind)
     integers, scales = quantised(values, bits)
-    assert scales.shape == (64, 2)
+    assert scales.shape == (64, 256 // SIZE[bits])
     assert np.abs(integers.astype(int)).max() <= LEVELS[bits]
-    steps = np.repeat(scales, 128, axis=1)
+    steps = np.repeat(scales, SIZE[bits], axis=1)
     assert (np.abs(integers * steps - values) <= 0.501 * steps).all()
 
 
@@ -53,7 +54,7 @@ def test_no_sum_leaves_int32(kind: str, bits: int) -> None:
     out = np.zeros((66, 64), np.float32)
     kind_of = np.int16 if bits == 16 else np.uint8
     empty = np.zeros(1, np.float32)
-    q, s = np.zeros(66 * 256, kind_of), np.zeros(66 * 2, np.float32)
+    q, s = np.zeros(66 * 256, kind_of), np.zeros(66 * layer.blocks, np.float32)
     scratch = Scratch(q, q[:1], s, empty, empty, empty, empty, empty)
     kernels.project(x, 60, layer, out, scratch, LIMITS[bits])
     expected = x[:60].astype(float) @ values.T
@@ -62,9 +63,9 @@ def test_no_sum_leaves_int32(kind: str, bits: int) -> None:
 
 def test_blocks_of_16_bits_have_room() -> None:
     integers, _ = quantised(matrix("all the same"), 16)
-    norms = np.sqrt(np.square(integers.reshape(64, 2, 128).astype(float)).sum(axis=2))
-    assert norms.max() <= ROOM + 0.5 * 128**0.5
-    assert (ROOM + 0.5 * 128**0.5) ** 2 < 2**31
+    norms = np.sqrt(np.square(integers.reshape(64, -1, SIZE[16]).astype(float)).sum(axis=2))
+    assert norms.max() <= ROOM + 0.5 * SIZE[16] ** 0.5
+    assert (ROOM + 0.5 * max(BLOCKS[16]) ** 0.5) ** 2 < 2**31
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
