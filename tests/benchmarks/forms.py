@@ -34,9 +34,9 @@ class Form:
         return reference if self.target is None else exported
 
     def load(self, reference: Path, exported: Path) -> CrossEncoder:
-        """The loaded form."""
+        """The loaded form, as jobs that score many rows load it."""
         options = BackendOptions(graph=self.graph(exported), precision=self.precision)
-        return CrossEncoder.load(self.directory(reference, exported), self.backend, options)
+        return CrossEncoder.load(self.directory(reference, exported), self.backend, options.for_many_rows())
 
     def flags(self, exported: Path) -> list[str]:
         """The same for the service's command line."""

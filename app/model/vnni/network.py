@@ -17,7 +17,7 @@ from app.model.vnni.team import Team, Wait, Workspace
 from app.model.vnni.tiles import ROWS
 from app.model.vnni.weights import LEVELS, ROOM, Product, Shape, Tensors, padded, product, read
 
-CHUNK_TOKENS = 192
+CHUNK_TOKENS = 384
 """Tokens that a thread computes at a time, if rows are not longer: what lies between products stays in its cache."""
 
 
