@@ -13,6 +13,7 @@ from app.model.backends import BackendOptions, Precision
 from app.model.cpus import cpu_model
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import read_manifest
+from app.model.placement import VNNI
 
 PEER = "sentence-transformers"
 WEIGHTS = "model.safetensors"
@@ -34,9 +35,9 @@ class Form:
         return reference if self.target is None else exported
 
     def load(self, reference: Path, exported: Path) -> CrossEncoder:
-        """The loaded form, as jobs that score many rows load it."""
+        """The loaded form."""
         options = BackendOptions(graph=self.graph(exported), precision=self.precision)
-        return CrossEncoder.load(self.directory(reference, exported), self.backend, options.for_many_rows())
+        return CrossEncoder.load(self.directory(reference, exported), self.backend, options)
 
     def flags(self, exported: Path) -> list[str]:
         """The same for the service's command line."""
@@ -65,7 +66,16 @@ FORMS = (
 
 def runnable() -> list[Form]:
     """The forms that this machine's processor can compute."""
-    return [form for form in FORMS if form.precision != "bf16" or has_bf16()]
+    return [form for form in FORMS if _computed_here(form)]
+
+
+def _computed_here(form: Form) -> bool:
+    return has_vnni() if form.backend == "vnni" else form.precision != "bf16" or has_bf16()
+
+
+def has_vnni() -> bool:
+    """Whether the processor multiplies and adds small integers in one instruction."""
+    return VNNI in cpu_model().split()
 
 
 def has_bf16() -> bool:

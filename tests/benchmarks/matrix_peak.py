@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 SIZE, ROUNDS = 1536, 7
 
 
 def peaks(environment: Mapping[str, str]) -> dict[str, float]:
-    """GFLOP/s for fp32, bf16 and int8, measured in a process of its own."""
+    """GFLOP/s for fp32, bf16, int16 and int8, measured in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.matrix_peak"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(environment)).stdout
     found: dict[str, float] = json.loads(printed.splitlines()[-1])
@@ -35,13 +36,14 @@ def _measured() -> dict[str, float]:
     import torch
 
     from app.model.cpus import available_cpus
-    from tests.benchmarks.forms import has_bf16
+    from tests.benchmarks.forms import has_bf16, has_vnni
 
     torch.set_num_threads(available_cpus())
     kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16() else {})
     seconds = {kind: _float_seconds(dtype) for kind, dtype in kinds.items()}
     seconds["int8"] = min(_torch_int8_seconds(), _onnx_int8_seconds())
-    return {kind: 2e-9 * SIZE**3 / taken for kind, taken in seconds.items()}
+    found = {kind: 2e-9 * SIZE**3 / taken for kind, taken in seconds.items()}
+    return found | ({"int16": _int16_rate(available_cpus())} if has_vnni() else {})
 
 
 def _float_seconds(dtype: Any) -> float:
@@ -80,6 +82,39 @@ def _onnx_int8_seconds() -> float:
         "b": rng.integers(-127, 127, (SIZE, SIZE), dtype=np.int8),
     }
     return _best(lambda: session.run(None, feeds))
+
+
+def _int16_rate(threads: int) -> float:
+    """Billions of operations of our own tile over and over, on operands that stay in the cache of each core.
+
+    No library multiplies int16.
+    """
+    import numpy as np
+    from numba import njit
+
+    from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile
+
+    @njit(nogil=True)
+    def repeat(times: int, a: Any, b: Any, zeros: Any, c: Any) -> None:
+        for _ in range(times):
+            dot_tile(
+                a[0, 0], a.ctypes.data, a.strides[0], b.ctypes.data, b.shape[1], 1, zeros.ctypes.data, c.ctypes.data,
+                COLUMNS * 4, c.ctypes.data, c.ctypes.data, c.ctypes.data,
+            )  # fmt: skip
+
+    times, width = 20_000, 256
+    operands = [
+        (np.ones((ROWS, width), np.int16), np.ones((1, width // 2, COLUMNS, 2), np.int16))
+        for _ in range(threads)
+    ]  # fmt: skip
+
+    def work(pair: Any) -> None:
+        repeat(times, *pair, np.zeros(COLUMNS, np.int32), np.zeros((ROWS, COLUMNS), np.float32))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, operands))  # compiles
+        seconds = _best(lambda: list(pool.map(work, operands)))
+    return 2e-9 * times * threads * ROWS * COLUMNS * width / seconds
 
 
 def _best(call: Callable[[], object]) -> float:

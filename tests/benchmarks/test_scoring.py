@@ -157,7 +157,7 @@ def test_exported_graphs_are_used_again_unless_they_are_of_other_weights(
     assert (tmp_path / "exported" / "model.safetensors").read_bytes() == b"other weights"
 
 
-def test_forms_that_need_bf16_are_left_out_where_the_processor_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_that_the_processor_cannot_compute_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forms, "cpu_model", lambda: "Some CPU avx512_vnni")
     assert [form.name for form in FORMS if form not in forms.runnable()] == [
         "torch bf16",
@@ -165,6 +165,8 @@ def test_forms_that_need_bf16_are_left_out_where_the_processor_has_none(monkeypa
         "openvino int8 NNCF + bf16",
     ]
     monkeypatch.setattr(forms, "cpu_model", lambda: "Some CPU amx_bf16")
+    assert [form.name for form in FORMS if form not in forms.runnable()] == ["vnni int16", "vnni int8"]
+    monkeypatch.setattr(forms, "cpu_model", lambda: "Some CPU amx_bf16 avx512_vnni")
     assert forms.runnable() == list(FORMS)
 
 

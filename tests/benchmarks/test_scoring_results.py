@@ -64,6 +64,8 @@ def test_float32_is_the_fastest_lossless_form_where_bf16_is_slower_or_loses(
     [
         ("fp32", 1e-5, True),
         ("fp32", 1.1e-5, False),
+        ("int16", 1e-3, True),
+        ("int16", 1.1e-3, False),
         ("bf16", 0.05, True),
         ("bf16", 0.06, False),
         ("bf16", math.nan, False),

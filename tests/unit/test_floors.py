@@ -117,7 +117,16 @@ def test_the_service_never_imports_training(module: str, path: Path) -> None:
 
 def test_serving_loads_no_training_stack() -> None:
     """In a process of its own, with the default backend imported as well."""
-    heavy = {"torch", "transformers", "datasets", "accelerate", "training", "matplotlib", "sentence_transformers"}
+    heavy = {
+        "torch",
+        "transformers",
+        "datasets",
+        "accelerate",
+        "training",
+        "matplotlib",
+        "sentence_transformers",
+        "numba",
+    }
     code = "import sys, app.main, app.__main__, app.model.backends.onnx; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not heavy & {name.split(".")[0] for name in result.stdout.split()}

@@ -19,7 +19,7 @@ from app.model.backends.graphs import VNNI_GRAPHS
 from app.model.cpus import available_cpus
 from app.model.packed.flat import Flat, flatten, slices
 from app.model.types import Batch, FloatArray
-from app.model.vnni.network import Network, shares
+from app.model.vnni.network import CHUNK_TOKENS, Network, shares
 from app.model.vnni.team import Team, Workspace
 from app.model.vnni.tiles import has_vnni
 
@@ -70,9 +70,10 @@ class VnniBackend:
         return logits
 
     def _parts(self, flat: Flat) -> list[FloatArray]:
-        parts = shares(flat.lengths, self._threads)
+        rounds = -(-len(flat.ids) // (self._threads * CHUNK_TOKENS))
+        parts = shares(flat.lengths, self._threads * rounds)
         most = max(int(flat.lengths[part.start : part.stop].sum()) for part in parts)
-        if self._pool is None or (len(parts) > 1 and most * self._threads <= UNEVEN * len(flat.ids)):
+        if self._pool is None or (len(parts) > 1 and most * self._threads * rounds <= UNEVEN * len(flat.ids)):
             return list(self._map(self._alone, slices(flat, parts)))
         with self._together, self._workspaces(self._threads) as works:
             return [self._network.logits(flat, Team(works, self._pool))]
@@ -113,6 +114,6 @@ def _find(artifact: Artifact, wanted: str) -> str:
     if not found:
         raise ArtifactError(
             f"{artifact.directory / (wanted or VNNI_GRAPHS[0])}: missing or of another format; export the model with "
-            " 'rerank-training export --target vnni-int16', or choose another backend"
+            "'rerank-training export --target vnni-int16', or choose another backend"
         )
     return found

@@ -8,45 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32, int32
+from numba import float32
 
-from app.model.compiled import compiled, helper, inlined
-from app.model.vnni.rows import extent, softmax_tile, to_integers
-from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile, power_of_two, rounded
+from app.model.compiled import compiled, helper
+from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_integers
+from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
 
 PLAIN, GELU, ADDED = 0, 1, 2
 """What becomes of a product: stored, stored behind GELU, added to what is there."""
-LOG2_E, LN_2 = float32(1.4426950408889634), float32(0.6931471805599453)
-ROOT_HALF = float32(0.7071067811865476)
-
-
-@inlined
-def _exp(x: Any) -> Any:
-    """e to the power of x <= 0 within 2e-7 of it (Cephes, expf)."""
-    x = max(x, float32(-87.0))
-    whole = rounded(x * LOG2_E)
-    r = x - whole * LN_2
-    p = float32(1.9875691500e-4)
-    p = p * r + float32(1.3981999507e-3)
-    p = p * r + float32(8.3334519073e-3)
-    p = p * r + float32(4.1665795894e-2)
-    p = p * r + float32(1.6666665459e-1)
-    p = p * r + float32(5.0000001201e-1)
-    return (p * r * r + r + float32(1.0)) * power_of_two(int32(whole))
-
-
-@inlined
-def _gelu(x: Any) -> Any:
-    """x times the normal distribution's share below x; erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
-    z = abs(x) * ROOT_HALF
-    t = float32(1.0) / (float32(1.0) + float32(0.3275911) * z)
-    p = float32(1.061405429)
-    p = p * t + float32(-1.453152027)
-    p = p * t + float32(1.421413741)
-    p = p * t + float32(-0.284496736)
-    p = p * t + float32(0.254829592)
-    above = float32(0.5) * p * t * _exp(-z * z)
-    return x * (float32(1.0) - above if x >= 0 else above)
 
 
 @helper
@@ -101,6 +70,8 @@ def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int,
             row = start_x + t * x.strides[0] + b * size * 4
             most, squares = extent(row, panels)
             scale = max(max(most, float32(1e-30)) / levels, np.sqrt(squares) / room)
+            if not squares < np.inf:
+                scale = float32(np.nan)  # no integer says so
             scales[t, first + b] = scale
             result = start_q + t * q.strides[0] + (first + b) * size * q.itemsize
             to_integers(row, panels, q[0, 0], result, float32(1.0) / scale, shift)
@@ -122,14 +93,13 @@ def _multiply(q: Any, tokens: int, scales: Any, layer: Any, first: int, panels: 
                 q[0, 0], start_q + t * row_bytes, row_bytes, weights, steps, blocks, starts,
                 start_s + t * scale_bytes, scale_bytes, factors, bias, tile.ctypes.data,
             )  # fmt: skip
+            if result == GELU:
+                gelu_tile(tile.ctypes.data)
             for r in range(ROWS):
                 own, place = tile[r], out[t + r, start : start + COLUMNS]
                 if result == ADDED:
                     for c in range(COLUMNS):
                         place[c] += own[c]
-                elif result == GELU:
-                    for c in range(COLUMNS):
-                        place[c] = _gelu(own[c])
                 else:
                     for c in range(COLUMNS):
                         place[c] = own[c]

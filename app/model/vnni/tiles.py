@@ -181,23 +181,3 @@ def float_tile(_context: Any, a: Any, a_step: Any, b: Any, b_step: Any, steps: A
         return context.get_dummy_value()
 
     return signature, code
-
-
-@placed
-def rounded(_context: Any, value: Any) -> Any:
-    """The nearest whole number, as float32."""
-
-    def code(_: Any, builder: Builder, __: Any, arguments: Any) -> Any:
-        return builder.call(function(builder, "llvm.nearbyint.f32", F32, [F32]), arguments)
-
-    return types.float32(types.float32), code
-
-
-@placed
-def power_of_two(_context: Any, exponent: Any) -> Any:
-    """2 to the power of an int32 between -126 and 127, as float32."""
-
-    def code(_: Any, builder: Builder, __: Any, arguments: Any) -> Any:
-        return builder.bitcast(builder.shl(builder.add(arguments[0], I32(127)), I32(23)), F32)
-
-    return types.float32(types.int32), code

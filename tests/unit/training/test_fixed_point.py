@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from app.errors import ArtifactError, ConfigError
 from app.model.artifact import read_artifact
@@ -25,7 +26,8 @@ from training.graphs.fixed_point import write_fixed_point
 from training.parity import kendall_tau
 
 INT16, INT8 = VNNI_GRAPHS
-FAMILIES = ("bert", "roberta", "xlm-roberta")
+FAMILIES = {"bert": 48, "roberta": 80, "xlm-roberta": 48}
+"""With widths that make heads of 24 and 40 columns."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Three layers whose widths are no multiples of 32: everything is padded."""
     directory = tmp_path_factory.mktemp("fixed") / request.param
     sizes = {"num_hidden_layers": 3, "intermediate_size": 72, "initializer_range": 0.15}
-    write_tiny(request.param, directory, labels=3, hidden_size=48, **sizes)
+    write_tiny(request.param, directory, labels=3, hidden_size=FAMILIES[request.param], **sizes)
     (directory / "vnni").mkdir()
     for graph, bits in ((INT16, 16), (INT8, 8)):
         write_fixed_point(read_artifact(directory), directory / graph, bits)
@@ -149,6 +151,19 @@ def test_another_activation_is_refused(tmp_path: Path) -> None:
     directory = write_tiny("bert", tmp_path / "model", hidden_act="relu")
     with pytest.raises(ConfigError, match=r"with GELU, not BertForSequenceClassification with relu"):
         write_fixed_point(read_artifact(directory), tmp_path / "model.vnni", 16)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_weights_that_are_no_numbers_are_found_at_load(value: float, tmp_path: Path) -> None:
+    """Integers would hide them. Numbers too large to square count as such."""
+    directory = write_tiny("bert", tmp_path / "model")
+    weights = load_file(directory / "model.safetensors")
+    weights["bert.embeddings.LayerNorm.bias"][3] = value
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    (directory / "vnni").mkdir()
+    write_fixed_point(read_artifact(directory), directory / INT16, 16)
+    with pytest.raises(ArtifactError, match="logits that are not finite"):
+        CrossEncoder.load(directory, "vnni")
 
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numba import njit
 
 from app.model.vnni import tiles
-from app.model.vnni.rows import extent, softmax_tile, to_integers
+from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_integers
 from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
 
 INT16, INT8 = (np.int16, np.int16, 2), (np.uint8, np.int8, 4)
@@ -73,6 +74,20 @@ def test_products_of_floats(steps: int) -> None:
     multiply(a, b, c)
     np.testing.assert_allclose(c[:, :COLUMNS], a.astype(float) @ b[:, :COLUMNS], atol=1e-5)
     assert not c[:, COLUMNS:].any()
+
+
+@njit
+def activate(tile: Any) -> None:
+    gelu_tile(tile.ctypes.data)
+
+
+def test_gelu() -> None:
+    """Against the error function in 64 bits."""
+    x = np.concatenate([np.linspace(-12, 12, ROWS * COLUMNS - 4), [0, -0.0, 1e-30, 80]]).astype(np.float32)
+    tile = x.reshape(ROWS, COLUMNS).copy()
+    activate(tile)
+    expected = [value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x.astype(float)]
+    np.testing.assert_allclose(tile.ravel(), expected, atol=5e-7, rtol=1e-6)
 
 
 @njit
