@@ -66,7 +66,7 @@ class Settings(BaseModel):
     cache_dir: str = Field(
         "", description="Directory that keeps what was measured for the next start; empty: the user's cache directory."
     )
-    graph: str = Field("", description="ONNX file inside the model to load; empty: the usual names are tried.")
+    graph: str = Field("", description="Exported file inside the model to load; empty: the usual names are tried.")
     providers: Names = Field(
         (), description="ONNX Runtime execution providers in order, e.g. TensorrtExecutionProvider; empty: by device."
     )

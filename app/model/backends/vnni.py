@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -15,7 +15,7 @@ from app.errors import ArtifactError, ConfigError
 from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
 from app.model.backends.failures import translated
-from app.model.backends.graphs import VNNI_GRAPHS
+from app.model.backends.graphs import VNNI_GRAPHS, choose_graph, graph_files
 from app.model.cpus import available_cpus
 from app.model.packed.flat import Flat, flatten, slices
 from app.model.types import Batch, FloatArray
@@ -54,8 +54,7 @@ class VnniBackend:
     @classmethod
     def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
         """The preferred file among `names`."""
-        found = choose(names, options.graph)
-        return [found] if found else []
+        return graph_files(names, _choose(names, options.graph))
 
     def forward(self, batch: Batch) -> FloatArray:
         """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
@@ -74,13 +73,10 @@ class VnniBackend:
         parts = shares(flat.lengths, self._threads * rounds)
         most = max(int(flat.lengths[part.start : part.stop].sum()) for part in parts)
         if self._pool is None or (len(parts) > 1 and most * self._threads * rounds <= UNEVEN * len(flat.ids)):
-            return list(self._map(self._alone, slices(flat, parts)))
+            mapped = map if self._pool is None else self._pool.map
+            return list(mapped(self._alone, slices(flat, parts)))
         with self._together, self._workspaces(self._threads) as works:
             return [self._network.logits(flat, Team(works, self._pool))]
-
-    @property
-    def _map(self) -> Callable[..., Iterable[FloatArray]]:
-        return map if self._pool is None else self._pool.map
 
     def _alone(self, flat: Flat) -> FloatArray:
         with self._workspaces(1) as works:
@@ -102,15 +98,12 @@ class VnniBackend:
             return Workspace()
 
 
-def choose(names: list[str], wanted: str = "") -> str:
-    """The file to load: `wanted`, else the first preferred one, else empty."""
-    if wanted:
-        return wanted if wanted in names and wanted.endswith(SUFFIX) else ""
-    return next((name for name in VNNI_GRAPHS if name in names), "")
+def _choose(names: Sequence[str], wanted: str) -> str:
+    return choose_graph([name for name in names if name.endswith(SUFFIX)], VNNI_GRAPHS, wanted)
 
 
 def _find(artifact: Artifact, wanted: str) -> str:
-    found = choose(artifact.files(), wanted)
+    found = _choose(artifact.files(), wanted)
     if not found:
         raise ArtifactError(
             f"{artifact.directory / (wanted or VNNI_GRAPHS[0])}: missing or of another format; export the model with "

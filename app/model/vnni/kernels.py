@@ -208,12 +208,6 @@ def _project(x: Any, tokens: int, layer: Any, out: Any, result: int, scratch: An
     _multiply(q, tokens, scales, layer, 0, len(layer.weights), out, result)
 
 
-@compiled
-def project(x: Any, tokens: int, layer: Any, out: Any, scratch: Any, limits: Any) -> None:
-    """`out` becomes what a linear layer makes of `x`."""
-    _project(x, tokens, layer, out, PLAIN, scratch, limits)
-
-
 @helper
 def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: Any) -> None:
     """What follows attention, with `x` in place: two additions, each normalised.

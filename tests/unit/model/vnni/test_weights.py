@@ -56,7 +56,7 @@ def test_no_sum_leaves_int32(kind: str, bits: int) -> None:
     empty = np.zeros(1, np.float32)
     q, s = np.zeros(66 * 256, kind_of), np.zeros(66 * layer.blocks, np.float32)
     scratch = Scratch(q, q[:1], s, empty, empty, empty, empty, empty)
-    kernels.project(x, 60, layer, out, scratch, LIMITS[bits])
+    kernels._project(x, 60, layer, out, kernels.PLAIN, scratch, LIMITS[bits])
     expected = x[:60].astype(float) @ values.T
     np.testing.assert_allclose(out[:60], expected, atol=np.abs(expected).max() * (2e-4 if bits == 16 else 0.02))
 
