@@ -56,7 +56,7 @@ WITHIN = {
 }
 WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
-WITHIN |= {"app.model.packed.onednn"}
+WITHIN |= {"app.model.packed.onednn", "app.model.packed.weights"}
 WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
 WITHIN |= {"app.model.vnni.tiles", "app.model.vnni.kernels", "app.model.vnni.weights"}
 """Modules that others of their own floor build on."""

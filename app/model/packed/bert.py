@@ -19,12 +19,20 @@ class BertNetwork(Network):
 
     name = "bert"
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
-        super().__init__(model, dtype, attention, every_token=every_token)
+    def __init__(
+        self,
+        model: Any,
+        dtype: torch.dtype,
+        attention: Attention,
+        *,
+        every_token: bool = False,
+        linear: type[Linear] = Linear,
+    ) -> None:
+        super().__init__(model, dtype, attention, every_token=every_token, linear=linear)
         self.encoder = self.encoder_of(model)
         layers = self.encoder.encoder.layer
         first_only = None if every_token else layers[-1]
-        self.layers = [_Layer(layer, dtype, attention, last=layer is first_only) for layer in layers]
+        self.layers = [_Layer(layer, self, last=layer is first_only) for layer in layers]
 
     @classmethod
     def encoder_of(cls, model: Any) -> Any:
@@ -82,17 +90,18 @@ class RobertaNetwork(BertNetwork):
 class _Layer:
     """One encoder layer; with `last` it gives the first token of each row only."""
 
-    def __init__(self, layer: nn.Module, dtype: torch.dtype, attention: Attention, *, last: bool) -> None:
+    def __init__(self, layer: nn.Module, network: Network, *, last: bool) -> None:
         block: Any = layer
+        linear, dtype = network.linear, network.dtype
         self.own, self.attended, self.out = block.attention.self, block.attention.output, block.output
         self.heads, self.size = self.own.num_attention_heads, self.own.attention_head_size
         self.activation = block.intermediate.intermediate_act_fn
         self.last = last
-        self.inputs = Linear([self.own.query] if last else [self.own.query, self.own.key, self.own.value], dtype)
+        self.inputs = linear([self.own.query] if last else [self.own.query, self.own.key, self.own.value], dtype)
         self.mixed, self.wide, self.narrow = (
-            Linear([part], dtype) for part in (self.attended.dense, block.intermediate.dense, self.out.dense)
+            linear([part], dtype) for part in (self.attended.dense, block.intermediate.dense, self.out.dense)
         )
-        self.attention, self.dtype = attention, dtype
+        self.attention = network.attention
 
     def __call__(self, hidden: Tensor, layout: Layout, dropout: Dropout) -> Tensor:
         share, split = rate(self.own.dropout), (-1, self.heads, self.size)

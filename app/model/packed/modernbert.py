@@ -21,12 +21,20 @@ Angles = tuple[Tensor, Tensor]
 class ModernBertNetwork(Network):
     """One pass of a `ModernBertModel` or `ModernBertForSequenceClassification`."""
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
-        super().__init__(model, dtype, attention, every_token=every_token)
+    def __init__(
+        self,
+        model: Any,
+        dtype: torch.dtype,
+        attention: Attention,
+        *,
+        every_token: bool = False,
+        linear: type[Linear] = Linear,
+    ) -> None:
+        super().__init__(model, dtype, attention, every_token=every_token, linear=linear)
         self.encoder, self.config = getattr(model, "model", model), model.config
         self.pooled_mean = self.config.classifier_pooling == "mean"
         layers, first_only = self.encoder.layers, not (every_token or self.pooled_mean)
-        self.layers = [_Layer(one, dtype, attention, last=first_only and one is layers[-1]) for one in layers]
+        self.layers = [_Layer(one, self, last=first_only and one is layers[-1]) for one in layers]
 
     @classmethod
     def covers(cls, model: Any) -> bool:
@@ -64,17 +72,18 @@ class ModernBertNetwork(Network):
 class _Layer:
     """One encoder layer; the last one gives the first token of each row only, unless the head takes the mean."""
 
-    def __init__(self, layer: nn.Module, dtype: torch.dtype, attention: Attention, *, last: bool) -> None:
+    def __init__(self, layer: nn.Module, network: Network, *, last: bool) -> None:
         block: Any = layer
+        linear, dtype = network.linear, network.dtype
         self.own, self.mlp, self.norms = block.attn, block.mlp, (block.attn_norm, block.mlp_norm)
         self.kind = block.attention_type
         self.window = block.config.sliding_window if self.kind == "sliding_attention" else None
         self.size = self.own.head_dim
         self.heads = self.own.Wqkv.out_features // (3 * self.size)
         self.last = last
-        self.inputs = Linear([self.own.Wqkv], dtype)
-        self.mixed, self.wide, self.narrow = (Linear([part], dtype) for part in (self.own.Wo, self.mlp.Wi, self.mlp.Wo))
-        self.attention = attention
+        self.inputs = linear([self.own.Wqkv], dtype)
+        self.mixed, self.wide, self.narrow = (linear([part], dtype) for part in (self.own.Wo, self.mlp.Wi, self.mlp.Wo))
+        self.attention = network.attention
 
     def __call__(self, hidden: Tensor, layout: Layout, angles: Angles, dropout: Dropout) -> Tensor:
         share = float(self.own.attention_dropout) if self.own.training else 0.0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from app.model.packed.dropout import Dropout
 from app.model.packed.layout import Layout
+from app.model.packed.weights import Linear
 
 
 class Attention(Protocol):
@@ -27,14 +28,23 @@ class Network(ABC):
     """One pass of `model` over some chunks: its matrices are joined and converted to `dtype` once for all of them.
 
     With `every_token` the last layer is computed for all tokens, as pooling needs it, and not for those alone that
-    the model's head reads.
+    the model's head reads. `linear` computes the encoder's linear layers.
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype, attention: Attention, *, every_token: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        dtype: torch.dtype,
+        attention: Attention,
+        *,
+        every_token: bool = False,
+        linear: type[Linear] = Linear,
+    ) -> None:
         self.model = model
         self.dtype = dtype
         self.attention = attention
         self.every_token = every_token
+        self.linear = linear
 
     @classmethod
     def covers(cls, model: Any) -> bool:

@@ -26,13 +26,13 @@ def blocked(weight: Tensor) -> Tensor | None:
 
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None, activation: nn.Module | None) -> Tensor:
     """`activation` of the linear layer: GELU on the sums in float32, before they are rounded. `weight` is blocked."""
-    inside = activation is not None and _is_gelu(activation)
+    inside = activation is not None and is_gelu(activation)
     kind, algorithm = ("gelu", "none") if inside else ("none", "")
     result: Tensor = torch.ops.mkldnn._linear_pointwise(value, weight, bias, kind, [], algorithm)
     return result if activation is None or inside else activation(result)
 
 
-def _is_gelu(activation: nn.Module) -> bool:
+def is_gelu(activation: nn.Module) -> bool:
     """Whether it is the one by the error function, which transformers has a class of its own for."""
     return getattr(activation, "act", None) is functional.gelu or (
         isinstance(activation, nn.GELU) and activation.approximate == "none"

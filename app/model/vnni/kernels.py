@@ -114,7 +114,7 @@ def _attend(qkv: Any, ends: Any, factor: Any, keys: Any, weights: Any, context: 
     """
     size = qkv.shape[1] // 3
     line, base = qkv.strides[0], qkv.ctypes.data
-    tile = np.empty((ROWS, COLUMNS), np.float32)
+    tile, zeros = np.empty((ROWS, COLUMNS), np.float32), np.zeros(COLUMNS, np.float32)
     shares = np.empty(ROWS, np.float32)
     begin = 0
     for end in ends:
@@ -131,15 +131,15 @@ def _attend(qkv: Any, ends: Any, factor: Any, keys: Any, weights: Any, context: 
         for t in range(0, length, ROWS):
             for panel in range(panels):
                 float_tile(
-                    base + (begin + t) * line, line, turned[panel].ctypes.data, COLUMNS * 4, size,
-                    logits.ctypes.data + panel * COLUMNS * 4, wide * 4,
+                    base + (begin + t) * line, line, 4, turned[panel].ctypes.data, COLUMNS * 4, size,
+                    zeros.ctypes.data, 0, logits.ctypes.data + panel * COLUMNS * 4, wide * 4,
                 )  # fmt: skip
             rows = min(ROWS, length - t)
             softmax_tile(logits.ctypes.data, wide * 4, length, panels, shares.ctypes.data)
             for part in range(0, size, COLUMNS):
                 float_tile(
-                    logits.ctypes.data, wide * 4, base + begin * line + (2 * size + part) * 4, line, length,
-                    tile.ctypes.data, COLUMNS * 4,
+                    logits.ctypes.data, wide * 4, 4, base + begin * line + (2 * size + part) * 4, line, length,
+                    zeros.ctypes.data, 0, tile.ctypes.data, COLUMNS * 4,
                 )  # fmt: skip
                 for r in range(rows):
                     for c in range(COLUMNS):

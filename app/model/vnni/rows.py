@@ -5,6 +5,7 @@ Addresses are integers; rows have a multiple of 32 numbers.
 
 from __future__ import annotations
 
+from math import pi
 from typing import Any
 
 from llvmlite import ir
@@ -86,6 +87,11 @@ def _exp(builder: Builder, x: Value) -> Value:
 
 def _gelu(builder: Builder, x: Value) -> Value:
     """x times the normal distribution's share below x; erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    return builder.fmul(x, _normal(builder, x)[0])
+
+
+def _normal(builder: Builder, x: Value) -> tuple[Value, Value]:
+    """The normal distribution's share below x, and e to the power of -x * x / 2."""
     z = builder.fmul(_call(builder, "llvm.fabs.v16f32", x), _constant(0.5**0.5))
     t = builder.fdiv(_constant(1.0), fused(builder, z, _constant(ERF_STEP), _constant(1.0)))
     p = _constant(ERF[0])
@@ -94,7 +100,7 @@ def _gelu(builder: Builder, x: Value) -> Value:
     tail = _exp(builder, builder.fmul(builder.fmul(z, z), _constant(-1.0)))
     above = builder.fmul(builder.fmul(builder.fmul(p, t), tail), _constant(0.5))
     below = builder.fsub(_constant(1.0), above)
-    return builder.fmul(x, builder.select(builder.fcmp_ordered(">=", x, _constant(0.0)), below, above))
+    return builder.select(builder.fcmp_ordered(">=", x, _constant(0.0)), below, above), tail
 
 
 @placed
@@ -111,6 +117,30 @@ def gelu_tile(_context: Any, tile: Any) -> Any:
             return held
 
         repeat(builder, I64(ROWS), [], replace)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@placed
+def gelu_slopes(_context: Any, x: Any, grad: Any, result: Any, panels: Any) -> Any:
+    """Writes the numbers of `grad` times the slopes of GELU at those of `x`, `panels` times 32 of them, to `result`."""
+    signature = types.void(*[types.intp] * 4)
+
+    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
+        x, grad, result, panels = arguments
+
+        def write(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
+            places, slopes = (vectors(builder, each, panel, FLOATS) for each in (x, grad))
+            first = builder.add(result, builder.mul(panel, I64(4 * COLUMNS)))
+            for part, value, slope in zip(PARTS, places, slopes, strict=True):
+                share, tail = _normal(builder, value)
+                density = builder.fmul(tail, _constant((2 * pi) ** -0.5))
+                product = builder.fmul(slope, fused(builder, value, density, share))
+                builder.store(product, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)
+            return held
+
+        repeat(builder, panels, [], write)
         return context.get_dummy_value()
 
     return signature, code

@@ -160,24 +160,34 @@ def dot_tile(
 
 
 @placed
-def float_tile(_context: Any, a: Any, a_step: Any, b: Any, b_step: Any, steps: Any, c: Any, c_step: Any) -> Any:
-    """Makes `c` the product of `a` and `b`, all float32: 6 rows of `steps` numbers, `steps` rows of 32."""
-    signature = types.void(*[types.intp] * 7)
+def float_tile(
+    _context: Any, a: Any, a_step: Any, a_next: Any, b: Any, b_step: Any, steps: Any, start: Any, start_step: Any,
+    c: Any, c_step: Any,
+) -> Any:  # fmt: skip
+    """Makes `c` the product of `a` and `b` plus `start`, all float32: six rows of 32 numbers.
+
+    A row of `a` has `steps` numbers, `a_next` bytes apart, and `b` as many rows of 32.
+    """
+    signature = types.void(*[types.intp] * 10)
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
-        a, a_step, b, b_step, steps, c, c_step = arguments
+        a, a_step, a_next, b, b_step, steps, start, start_step, c, c_step = arguments
         rows = rows_from(builder, a, a_step)
 
         def step(count: Value, sums: list[list[Value]]) -> list[list[Value]]:
             right = vectors(builder, builder.add(b, builder.mul(count, b_step)), I64(0), FLOATS)
-            left = [spread(builder, number(builder, row, count, F32), FLOATS) for row in rows]
+            place = builder.mul(count, a_next)
+            left = [
+                spread(builder, builder.load(at(builder, builder.add(row, place), F32), align=4), FLOATS)
+                for row in rows
+            ]
             return [
                 [fused(builder, one, right[part], old[part]) for part in PARTS]
                 for one, old in zip(left, sums, strict=True)
             ]
 
-        zero = ir.Constant(FLOATS, [0.0] * LANES)
-        _store(builder, repeat(builder, steps, [[zero for _ in PARTS]] * ROWS, step), c, c_step)
+        initial = [vectors(builder, row, I64(0), FLOATS) for row in rows_from(builder, start, start_step)]
+        _store(builder, repeat(builder, steps, initial, step), c, c_step)
         return context.get_dummy_value()
 
     return signature, code

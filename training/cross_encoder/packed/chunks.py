@@ -12,8 +12,8 @@ from app.model.packed.layout import Layout, Multiples, lay_out
 from app.model.types import Encoded
 from training.cross_encoder.encoding import row_types
 
-CPU_CHUNK_BYTES = 4096
-"""Bytes per channel of a chunk on a CPU, whose cache holds about so many activations: 1,024 tokens in float32."""
+CPU_CHUNK_TOKENS = {2: 2048, 4: 1536, 8: 512}
+"""Tokens of a chunk on a CPU by the bytes of a number: a cache holds about so many activations."""
 ACCELERATOR_CHUNK_TOKENS = 16_384
 
 
@@ -28,7 +28,7 @@ def suited_tokens(model: nn.Module) -> int:
     """Tokens per chunk that suit the device of `model` and its precision at present."""
     if next(model.parameters()).device.type != "cpu":
         return ACCELERATOR_CHUNK_TOKENS
-    return CPU_CHUNK_BYTES // computed_in(model).itemsize
+    return CPU_CHUNK_TOKENS[computed_in(model).itemsize]
 
 
 def lay_out_rows(rows: Sequence[Encoded], *, segments: bool, multiples: Multiples, device: torch.device) -> Layout:

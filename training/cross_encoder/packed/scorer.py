@@ -15,12 +15,14 @@ from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
 from app.model.packed.layout import Layout, Multiples
 from app.model.packed.network import Attention, Network
 from app.model.packed.select import ENCODERS, FAMILIES, network_of
+from app.model.packed.weights import Linear
 from app.model.types import Encoded
 from training.cross_encoder.encoding import Padding
 from training.cross_encoder.packed.chunks import computed_in, cut_chunks, lay_out_rows
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout, has_dropout
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
+from training.cross_encoder.packed.tiled import TiledLinear
 
 ROUNDED = Multiples(tokens=32, rows=16)
 """In half precision oneDNN compiles a kernel for every new shape, and keeps those of a thousand."""
@@ -53,7 +55,8 @@ class PackedPass:
         return cut_chunks(lengths, budget)
 
     def _network_of(self, *, every_token: bool = False) -> Network:
-        return self._network(self._model, self._dtype, self._attention, every_token=every_token)
+        linear = TiledLinear if TiledLinear.suits(self._dtype, self._device) else Linear
+        return self._network(self._model, self._dtype, self._attention, every_token=every_token, linear=linear)
 
     def _layout(self, rows: Sequence[Encoded], pad: Padding) -> Layout:
         multiples = Multiples() if self._dtype == torch.float32 else ROUNDED

@@ -10,7 +10,7 @@ import pytest
 from numba import njit
 
 from app.model.vnni import tiles
-from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_integers
+from app.model.vnni.rows import extent, gelu_slopes, gelu_tile, softmax_tile, to_integers
 from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
 
 INT16, INT8 = (np.int16, np.int16, 2), (np.uint8, np.int8, 4)
@@ -59,20 +59,21 @@ def test_products_of_integers_are_exact(kinds: Any, vnni: bool, monkeypatch: pyt
 
 
 @njit
-def multiply(a: Any, b: Any, c: Any) -> None:
+def multiply(a: Any, b: Any, start: Any, c: Any) -> None:
     float_tile(
-        a.ctypes.data, a.strides[0], b.ctypes.data, b.strides[0], a.shape[1], c.ctypes.data, c.strides[0]
+        a.ctypes.data, *a.strides, b.ctypes.data, b.strides[0], a.shape[1], start.ctypes.data, start.strides[0],
+        c.ctypes.data, c.strides[0],
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("steps", [1, 7, 96])
 def test_products_of_floats(steps: int) -> None:
-    """Of rows that lie apart, into rows that lie apart: nothing between them is touched."""
+    """Of numbers and rows that lie apart, into rows that lie apart: nothing between them is touched."""
     rng = np.random.default_rng(steps)
-    a, b = rng.normal(size=(ROWS, steps)).astype(np.float32), rng.normal(size=(steps, 96)).astype(np.float32)
-    c = np.zeros((ROWS, 40), np.float32)
-    multiply(a, b, c)
-    np.testing.assert_allclose(c[:, :COLUMNS], a.astype(float) @ b[:, :COLUMNS], atol=1e-5)
+    a, b = rng.normal(size=(steps, ROWS)).astype(np.float32).T, rng.normal(size=(steps, 96)).astype(np.float32)
+    c, start = np.zeros((ROWS, 40), np.float32), rng.normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    multiply(a, b, start, c)
+    np.testing.assert_allclose(c[:, :COLUMNS], a.astype(float) @ b[:, :COLUMNS] + start, atol=1e-5)
     assert not c[:, COLUMNS:].any()
 
 
@@ -88,6 +89,23 @@ def test_gelu() -> None:
     activate(tile)
     expected = [value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x.astype(float)]
     np.testing.assert_allclose(tile.ravel(), expected, atol=5e-7, rtol=1e-6)
+
+
+@njit
+def sloped(x: Any, grad: Any, result: Any) -> None:
+    gelu_slopes(x.ctypes.data, grad.ctypes.data, result.ctypes.data, len(x) // COLUMNS)
+
+
+def test_slopes_of_gelu() -> None:
+    """Against the normal distribution in 64 bits."""
+    x = np.concatenate([np.linspace(-12, 12, 92), [0, -0.0, 1e-30, 80]]).astype(np.float32)
+    grad, result = np.linspace(-3, 3, 96).astype(np.float32), np.empty(96, np.float32)
+    sloped(x, grad, result)
+    slopes = [
+        0.5 * (1 + math.erf(value / math.sqrt(2))) + value * math.exp(-value * value / 2) / math.sqrt(2 * math.pi)
+        for value in x.astype(float)
+    ]
+    np.testing.assert_allclose(result, grad * np.array(slopes), atol=1e-6, rtol=1e-6)
 
 
 @njit
