@@ -54,6 +54,11 @@ def _quota(directory: Path) -> float | None:
         return None
 
 
+def has_wide_registers() -> bool:
+    """Whether six rows of 32 float32 fit the CPU's registers: where they do not, libraries' products are faster."""
+    return "avx512f" in cpu_model().split()
+
+
 def cpu_model(cpuinfo: Path = CPUINFO) -> str:
     """The CPU's name and arithmetic features: two machines of one text run a model equally fast per core.
 

@@ -59,6 +59,7 @@ FORMS = (
     Form("openvino int8 QDQ", "onnx-int8-static", "openvino", kind="int8"),
     Form("openvino int8 NNCF", "openvino-int8", "openvino", kind="int8"),
     Form("openvino int8 NNCF + bf16", "openvino-int8", "openvino", "bf16", "int8"),
+    Form("vnni fp32", "vnni-fp32", "vnni"),
     Form("vnni int16", "vnni-int16", "vnni", kind="int16"),
     Form("vnni int8", "vnni-int8", "vnni", kind="int8"),
 )

@@ -47,6 +47,7 @@ TARGETS = {
     "onnx-int8-static": "training.export_targets.onnx_int8_static",
     "openvino-bf16": "training.export_targets.openvino_bf16",
     "openvino-int8": "training.export_targets.openvino_int8",
+    "vnni-fp32": "training.export_targets.vnni_fp32",
     "vnni-int16": "training.export_targets.vnni_int16",
     "vnni-int8": "training.export_targets.vnni_int8",
 }

@@ -22,15 +22,19 @@ Named = Iterator[tuple[str, NDArray[Any]]]
 
 
 def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
-    """Writes a BERT, RoBERTa or XLM-RoBERTa with products of `bits` bits, 16 or 8. Raises ConfigError for others."""
+    """Writes a BERT, RoBERTa or XLM-RoBERTa with products of `bits` bits: 32 (float), 16 or 8 (integers).
+
+    Raises ConfigError for others.
+    """
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True
     ).eval()
     family, config = network_of(model), model.config
     if family is None or not issubclass(family, BertNetwork) or config.hidden_act != "gelu":
         raise ConfigError(
-            f"export target vnni-int{bits} takes BERT, RoBERTa and XLM-RoBERTa classifiers with GELU, not "
-            f"{type(model).__name__} with {getattr(config, 'hidden_act', 'no such setting')}; choose another target"
+            f"export target vnni-{'fp' if bits == 32 else 'int'}{bits} takes BERT, RoBERTa and XLM-RoBERTa classifiers "
+            f"with GELU, not {type(model).__name__} with {getattr(config, 'hidden_act', 'no such setting')}; choose "
+            "another target"
         )
     padding = family.encoder_of(model).embeddings.padding_idx if issubclass(family, RobertaNetwork) else None
     heads = config.num_attention_heads
@@ -41,8 +45,11 @@ def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
 def _tensors(model: Any, encoder: Any, shape: Shape) -> Named:
     tables, layers = encoder.embeddings, encoder.encoder.layer
     words = _wide(_array(tables.word_embeddings.weight))
-    scales = np.maximum(np.abs(words).max(axis=1), np.float32(1e-30)) / np.float32(LEVELS[16])
-    yield from (("embeddings.words", np.rint(words / scales[:, None]).astype(np.int16)), ("embeddings.scales", scales))
+    scales = np.ones(len(words), np.float32)
+    if shape.bits != 32:
+        scales = np.maximum(np.abs(words).max(axis=1), np.float32(1e-30)) / np.float32(LEVELS[16])
+        words = np.rint(words / scales[:, None]).astype(np.int16)
+    yield from (("embeddings.words", words), ("embeddings.scales", scales))
     yield "embeddings.positions", _wide(_array(tables.position_embeddings.weight))
     yield "embeddings.types", _wide(_array(tables.token_type_embeddings.weight))
     yield from _plain("embeddings.norm", tables.LayerNorm)

@@ -31,7 +31,7 @@ UNEVEN = 1.2
 
 
 class VnniBackend:
-    """Runs what `rerank-training export --target vnni-int16` or `vnni-int8` wrote, without padding.
+    """Runs what `rerank-training export --target vnni-int16`, `vnni-int8` or `vnni-fp32` wrote, without padding.
 
     A batch is shared out among the threads by rows; where that is uneven, all of them compute each row together.
     """
@@ -41,11 +41,11 @@ class VnniBackend:
     def __init__(self, artifact: Artifact, options: BackendOptions) -> None:
         if options.device not in ("auto", "cpu"):
             raise ConfigError(f"the vnni backend runs on the CPU, not on {options.device}; choose the torch backend")
-        if not has_vnni():
-            log.warning("this CPU has no AVX-512 VNNI: the vnni backend is slow here; choose onnx or openvino")
         self.device, self.streams = "cpu", options.streams
         self.source = _find(artifact, options.graph)
         self._network, self._segments = Network(artifact.require(self.source)), artifact.segments
+        if self._network.shape.bits < 32 and not has_vnni():
+            log.warning("this CPU has no AVX-512 VNNI: integers are slow here; choose the backend onnx or openvino")
         self._threads = max(1, (options.threads or available_cpus()) // options.streams)
         self._pool = ThreadPoolExecutor(self._threads, "vnni") if self._threads > 1 else None
         self._together = Lock()  # two teams would wait for each other's members

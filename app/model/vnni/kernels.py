@@ -1,4 +1,4 @@
-"""Loops of a BERT encoder in fixed point: everything but the head. Rows lie end to end, float32 between products.
+"""Loops of a BERT encoder: everything but the head. Rows lie end to end, float32 between products.
 
 Widths are padded to multiples of 32 with zeros, buffers have `ROWS` rows to spare, whose contents nobody reads.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numba import float32
 
 from app.model.compiled import compiled, helper
-from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_integers
+from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_numbers
 from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
 
 PLAIN, GELU, ADDED = 0, 1, 2
@@ -59,7 +59,7 @@ def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int,
     """`blocks` of `q` from the `first` one on become `x` in integers, and `scales` what they are times.
 
     A scale is of one block of a row: `scales` has shape (rows, all blocks). `limits`: the largest integer, what is
-    added to each, and the largest norm of a block's integers.
+    added to each, and the largest norm of a block's integers. Numbers that stay as they are have a scale of 1.
     """
     levels, shift, room = limits
     size = q.shape[1] // scales.shape[1]
@@ -68,13 +68,15 @@ def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int,
     for t in range(tokens):
         for b in range(blocks):
             row = start_x + t * x.strides[0] + b * size * 4
-            most, squares = extent(row, panels)
-            scale = max(max(most, float32(1e-30)) / levels, np.sqrt(squares) / room)
-            if not squares < np.inf:
-                scale = float32(np.nan)  # no integer says so
+            scale = float32(1)
+            if levels > 0:
+                most, squares = extent(row, panels)
+                scale = max(max(most, float32(1e-30)) / levels, np.sqrt(squares) / room)
+                if not squares < np.inf:
+                    scale = float32(np.nan)  # no integer says so
             scales[t, first + b] = scale
             result = start_q + t * q.strides[0] + (first + b) * size * q.itemsize
-            to_integers(row, panels, q[0, 0], result, float32(1.0) / scale, shift)
+            to_numbers(row, panels, q[0, 0], result, float32(1.0) / scale, shift)
 
 
 @helper

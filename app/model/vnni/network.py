@@ -1,4 +1,4 @@
-"""A pass of BERT, RoBERTa or XLM-RoBERTa in fixed point over the rows of a batch."""
+"""A pass of BERT, RoBERTa or XLM-RoBERTa, in fixed point or float32, over the rows of a batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ CHUNK_TOKENS = 384
 
 
 LIMITS = {
+    32: (np.float32(0), np.int32(0), np.float32(1)),
     16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM)),
     8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30)),
 }
-"""The largest integer, what is added to make it fit its type, and the largest norm of a block of them."""
+"""The largest integer, what is added to make it fit its type, and the largest norm of a block of them; 0 where numbers
+stay as they are."""
+TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.uint8}
+"""Of what is multiplied by weights."""
 
 
 class Layer(NamedTuple):
@@ -136,10 +140,10 @@ class Network:
         rows, layer, heads = tokens + ROWS, self.layers[-1], self.shape.heads
         size, wide = layer.inputs.outputs // heads, layer.narrow
         most = max(layer.inputs.inputs, layer.mixed.inputs)
-        integers = np.int16 if self.shape.bits == 16 else np.uint8
+        numbers = TYPES[self.shape.bits]
         return Scratch(
-            work.line("q", rows * most).view(integers),
-            work.line("q2", rows * wide.inputs).view(integers),
+            work.line("q", rows * most).view(numbers),
+            work.line("q2", rows * wide.inputs).view(numbers),
             work.line("scales", rows * most),
             work.line("scales2", rows * wide.blocks),
             work.line("block", rows * wide.inputs // wide.blocks),

@@ -222,10 +222,11 @@ def extent(_context: Any, row: Any, panels: Any) -> Any:
 
 
 @placed
-def to_integers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: Any, shift: Any) -> Any:
-    """Writes the numbers of a row times `factor`, rounded, plus `shift`, to `q` in the type of `kind`."""
+def to_numbers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: Any, shift: Any) -> Any:
+    """Writes the numbers of a row times `factor` to `q` in the type of `kind`: integers are rounded, plus `shift`."""
     signature = types.void(types.intp, types.intp, kind, types.intp, types.float32, types.int32)
-    narrow = ir.VectorType(ir.IntType(kind.bitwidth), LANES)
+    plain = kind == types.float32
+    narrow = FLOATS if plain else ir.VectorType(ir.IntType(kind.bitwidth), LANES)
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         row, panels, _, q, factor, shift = arguments
@@ -235,8 +236,10 @@ def to_integers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor:
         def write(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             first = builder.add(q, builder.mul(panel, I64(size * COLUMNS)))
             for part, value in zip(PARTS, vectors(builder, row, panel, FLOATS), strict=True):
-                whole = _call(builder, "llvm.nearbyint.v16f32", builder.fmul(value, by))
-                result = builder.trunc(builder.add(builder.fptosi(whole, INTS), plus), narrow)
+                result = builder.fmul(value, by)
+                if not plain:
+                    whole = builder.fptosi(_call(builder, "llvm.nearbyint.v16f32", result), INTS)
+                    result = builder.trunc(builder.add(whole, plus), narrow)
                 builder.store(result, at(builder, builder.add(first, I64(size * LANES * part)), narrow), align=1)
             return held
 

@@ -116,9 +116,10 @@ def dot_tile(
     _context: Any, kind: Any, a: Any, a_step: Any, b: Any, steps: Any, blocks: Any, starts: Any, a_scales: Any,
     s_step: Any, b_scales: Any, bias: Any, c: Any
 ) -> Any:  # fmt: skip
-    """Makes a float32 tile `c`, rows end to end, of `bias` and the products of integers `a` and `b` times their scales.
+    """Makes a float32 tile `c`, rows end to end, of `bias` and the products of numbers `a` and `b` times their scales.
 
-    `kind`: any number of the type of `a`, int16 or uint8. The integers come in `blocks` of `steps` lanes of 32 bits.
+    `kind`: any number of the type of `a`, int16, uint8 or float32, of which the scales are not looked at. The numbers
+    come in `blocks` of `steps` lanes of 32 bits.
     `b`: for each step 32 lanes, one for a column. Of each block: `starts`, what its sums begin with, 32 int32;
     `a_scales`, one float32 for a row, rows `s_step` apart; `b_scales`, 32 float32. `bias`: 32 float32.
     """
@@ -127,6 +128,15 @@ def dot_tile(
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         _, a, a_step, b, steps, blocks, starts, a_scales, s_step, b_scales, bias, c = arguments
         rows, scale_rows = rows_from(builder, a, a_step), rows_from(builder, a_scales, s_step)
+        initial = [vectors(builder, bias, I64(0), FLOATS)] * ROWS
+
+        def add_products(place: Value, sums: list[list[Value]]) -> list[list[Value]]:
+            right = vectors(builder, b, place, FLOATS)
+            left = [spread(builder, number(builder, row, place, F32), FLOATS) for row in rows]
+            return [
+                [fused(builder, one, right[part], old[part]) for part in PARTS]
+                for one, old in zip(left, sums, strict=True)
+            ]
 
         def add_block(block: Value, total: list[list[Value]]) -> list[list[Value]]:
             before = builder.mul(block, steps)
@@ -152,7 +162,10 @@ def dot_tile(
                 for own, factor, old in zip(sums, factors, total, strict=True)
             ]
 
-        total = repeat(builder, blocks, [vectors(builder, bias, I64(0), FLOATS)] * ROWS, add_block)
+        if kind == types.float32:
+            total = repeat(builder, builder.mul(blocks, steps), initial, add_products)
+        else:
+            total = repeat(builder, blocks, initial, add_block)
         _store(builder, total, c, I64(4 * COLUMNS))
         return context.get_dummy_value()
 

@@ -1,4 +1,4 @@
-"""The file of a fixed-point model: integers with scales, made of float32 weights, and laid out for the kernels."""
+"""The file of a model: its matrices, as they are or as integers with scales, and their layout for the kernels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from app.model.types import FloatArray
 FORMAT = 1
 COLUMNS = 32
 """Widths are padded to multiples of it."""
-BLOCKS = {16: (64, 32), 8: (128, 96, 64, 32)}
+BLOCKS = {32: (128, 96, 64, 32), 16: (64, 32), 8: (128, 96, 64, 32)}
 """Columns of a matrix that share a scale: the first that divides its width. A sum of products of int16 has to stay in
-int32, so more of them cost precision, and one outlier spoils those of int8; more blocks cost time."""
+int32, so more of them cost precision, and one outlier spoils those of int8; more blocks cost time. In float32 a block
+is but what is computed at a time."""
 LEVELS = {16: 32767, 8: 127}
+TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.int8}
 ROOM = 46320
 """Norm of a block of int16: the product of two such blocks, however they lie, stays in int32. Rounding included."""
 Tensors = dict[str, NDArray[Any]]
@@ -44,7 +46,7 @@ class Shape:
 class Product(NamedTuple):
     """A linear layer as the kernels take it.
 
-    `weights`: shape (panels of 32 columns, blocks, steps, 32, integers in 32 bits); `factors` and `starts`: (panels,
+    `weights`: shape (panels of 32 columns, blocks, steps, 32, numbers in 32 bits); `factors` and `starts`: (panels,
     blocks, 32); `bias`: (columns,).
     """
 
@@ -61,8 +63,8 @@ class Product(NamedTuple):
     @property
     def inputs(self) -> int:
         """Columns of what is multiplied, padding included."""
-        _, blocks, steps, _, integers = self.weights.shape
-        return int(blocks * steps * integers)
+        _, blocks, steps, _, each = self.weights.shape
+        return int(blocks * steps * each)
 
     @property
     def blocks(self) -> int:
@@ -76,14 +78,16 @@ def padded(width: int) -> int:
 
 
 def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
-    """`matrix`, shape (outputs, inputs), as integers, and the scales of each output's blocks: (outputs, blocks)."""
+    """`matrix`, shape (outputs, inputs), in `bits`, and the scales of each output's blocks: (outputs, blocks)."""
     outputs, inputs = matrix.shape
     size = next(size for size in BLOCKS[bits] if inputs % size == 0)
+    if bits == 32:
+        return matrix, np.ones((outputs, inputs // size), np.float32)
     blocks = matrix.reshape(outputs, inputs // size, size)
     scales = np.maximum(np.abs(blocks).max(axis=2), np.float32(1e-30)) / np.float32(LEVELS[bits])
     if bits == 16:
         scales = np.maximum(scales, np.sqrt(np.square(blocks).sum(axis=2)) / np.float32(ROOM))
-    integers = np.rint(blocks / scales[..., None]).astype(np.int16 if bits == 16 else np.int8)
+    integers = np.rint(blocks / scales[..., None]).astype(TYPES[bits])
     return integers.reshape(outputs, inputs), scales
 
 
@@ -93,9 +97,9 @@ def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray) -> Pro
     each = 4 // integers.itemsize
     panels, size = outputs // COLUMNS, inputs // blocks
     layout = integers.reshape(panels, COLUMNS, blocks, size // each, each).transpose(0, 2, 3, 1, 4)
-    by_block = integers.reshape(outputs, blocks, size)
-    # Beside int8 the other factor is a byte without sign, 128 too high.
-    starts = by_block.sum(axis=2, dtype=np.int32) * (-128 if each == 4 else 0)
+    starts = np.zeros(scales.shape, np.int32)
+    if each == 4:  # the other factor is a byte without sign, 128 too high
+        starts = -128 * integers.reshape(outputs, blocks, size).sum(axis=2, dtype=np.int32)
     return Product(
         np.ascontiguousarray(layout),
         _by_panel(scales),

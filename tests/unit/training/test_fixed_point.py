@@ -25,7 +25,7 @@ from tests.unit.training.export_models import PAIRS, write_tiny
 from training.graphs.fixed_point import write_fixed_point
 from training.parity import kendall_tau
 
-INT16, INT8 = VNNI_GRAPHS
+INT16, FP32, INT8 = VNNI_GRAPHS
 FAMILIES = {"bert": 48, "roberta": 80, "xlm-roberta": 48}
 """With widths that make heads of 24 and 40 columns."""
 
@@ -50,7 +50,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     sizes = {"num_hidden_layers": 3, "intermediate_size": 72, "initializer_range": 0.15}
     write_tiny(request.param, directory, labels=3, hidden_size=FAMILIES[request.param], **sizes)
     (directory / "vnni").mkdir()
-    for graph, bits in ((INT16, 16), (INT8, 8)):
+    for graph, bits in ((INT16, 16), (FP32, 32), (INT8, 8)):
         write_fixed_point(read_artifact(directory), directory / graph, bits)
     reference = CrossEncoder.load(directory, backend="torch", max_length=128)
     rows = reference.tokenizer.encode_pairs(PAIRS, reference.options)
@@ -68,6 +68,11 @@ def test_16_bits_are_close_to_float32(pair: Pair) -> None:
     assert np.ptp(pair.expected, axis=0).min() > 0.1
     for label in range(3):
         assert kendall_tau(pair.expected[:, label], found[:, label]) > 0.998
+
+
+def test_32_bits_are_float32(pair: Pair) -> None:
+    found = pair.load(FP32).logits(pair.rows)
+    assert np.abs(found - pair.expected).max() < 5e-6 * np.ptp(pair.expected)
 
 
 def test_8_bits_rank_alike_and_16_bits_fifty_times_closer(pair: Pair) -> None:

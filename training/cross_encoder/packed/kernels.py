@@ -14,7 +14,7 @@ from app.model.compiled import compiled, inlined
 
 
 @inlined
-def _bits(place: Any, low: Any, high: Any) -> Any:
+def bits(place: Any, low: Any, high: Any) -> Any:
     """32 bits for the element at `place` under the key `high`, `low`: an integer hash (Wellons, "lowbias32") of both.
 
     The key enters twice, so that two keys do not give the same sequence from another start.
@@ -31,7 +31,7 @@ def drop(values: Any, result: Any, key: Any, threshold: Any, scale: Any) -> None
     """`result` becomes `scale * values`, and 0 where the bits are below `threshold`."""
     low, high = key
     for i in range(len(values)):
-        result[i] = values[i] * scale if _bits(i, low, high) >= threshold else float32(0)
+        result[i] = values[i] * scale if bits(i, low, high) >= threshold else float32(0)
 
 
 @compiled
@@ -39,7 +39,7 @@ def drop_add(values: Any, residual: Any, result: Any, key: Any, threshold: Any, 
     """As `drop`, plus `residual`."""
     low, high = key
     for i in range(len(values)):
-        result[i] = residual[i] + (values[i] * scale if _bits(i, low, high) >= threshold else float32(0))
+        result[i] = residual[i] + (values[i] * scale if bits(i, low, high) >= threshold else float32(0))
 
 
 @compiled

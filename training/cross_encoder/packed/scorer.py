@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.model.bucketing import LEAST
+from app.model.cpus import has_wide_registers
 from app.model.packed.cores import cost_of, share_out
 from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
 from app.model.packed.layout import Layout, Multiples
@@ -23,6 +24,7 @@ from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout, has_dropout
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
 from training.cross_encoder.packed.tiled import TiledLinear
+from training.cross_encoder.packed.tiled_attention import attend_tiled
 
 ROUNDED = Multiples(tokens=32, rows=16)
 """In half precision oneDNN compiles a kernel for every new shape, and keeps those of a thousand."""
@@ -172,5 +174,5 @@ class PackedEncoder(PackedPass):
 def _attention_for(model: nn.Module, dtype: torch.dtype) -> Attention | None:
     """Attention on the model's device in `dtype`, or None where there is none."""
     if next(model.parameters()).device.type == "cpu":
-        return attend
+        return attend_tiled if has_wide_registers() else attend
     return attend_on_gpu if runs_on_gpu(model, dtype) else None

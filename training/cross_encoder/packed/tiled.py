@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from app.model.cpus import cpu_model
+from app.model.cpus import has_wide_registers
 from app.model.packed.onednn import is_gelu
 from app.model.packed.weights import Linear
 
@@ -38,7 +38,7 @@ class TiledLinear(Linear):
     @classmethod
     def suits(cls, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether it is faster than `Linear` in that precision there."""
-        return dtype == torch.float32 and device.type == "cpu" and _has_wide_registers()
+        return dtype == torch.float32 and device.type == "cpu" and has_wide_registers()
 
     def __call__(self, value: Tensor, activation: nn.Module | None = None) -> Tensor:
         """As that of `Linear`."""
@@ -124,12 +124,6 @@ def _before_gelu(grad: Tensor, *value: Tensor) -> Tensor:
     result = torch.empty_like(grad)
     multiply_by_slope(*(one.view(-1).numpy() for one in (grad, value[0], result)))
     return result
-
-
-@cache
-def _has_wide_registers() -> bool:
-    """Whether six rows of 32 sums fit the processor's registers: where they do not, PyTorch's products are faster."""
-    return "avx512f" in cpu_model().split()
 
 
 def _panels(width: int) -> int:

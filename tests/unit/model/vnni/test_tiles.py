@@ -10,7 +10,7 @@ import pytest
 from numba import njit
 
 from app.model.vnni import tiles
-from app.model.vnni.rows import extent, gelu_slopes, gelu_tile, softmax_tile, to_integers
+from app.model.vnni.rows import extent, gelu_slopes, gelu_tile, softmax_tile, to_numbers
 from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
 
 INT16, INT8 = (np.int16, np.int16, 2), (np.uint8, np.int8, 4)
@@ -138,7 +138,7 @@ def measured(row: Any) -> Any:
 
 @njit
 def rounded(row: Any, q: Any, factor: Any, shift: Any) -> None:
-    to_integers(row.ctypes.data, len(row) // 32, q[0], q.ctypes.data, factor, shift)
+    to_numbers(row.ctypes.data, len(row) // 32, q[0], q.ctypes.data, factor, shift)
 
 
 def test_the_furthest_number_and_the_squares_of_a_row() -> None:

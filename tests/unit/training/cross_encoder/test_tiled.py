@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.activations import GELUActivation
 
+from app.model import cpus
 from app.model.packed.weights import Linear
 from training.cross_encoder.packed import tiled
 from training.cross_encoder.packed.tiled import TiledLinear
@@ -82,13 +83,10 @@ def test_values_need_not_be_in_one_piece() -> None:
 
 
 def test_only_float32_on_processors_with_wide_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiled._has_wide_registers.cache_clear()
-    monkeypatch.setattr(tiled, "cpu_model", lambda: "EPYC avx512f fma")
+    monkeypatch.setattr(cpus, "cpu_model", lambda: "EPYC avx512f fma")
     assert TiledLinear.suits(torch.float32, CPU)
     assert not TiledLinear.suits(torch.bfloat16, CPU)
     assert not TiledLinear.suits(torch.float64, CPU)
     assert not TiledLinear.suits(torch.float32, torch.device("cuda"))
-    tiled._has_wide_registers.cache_clear()
-    monkeypatch.setattr(tiled, "cpu_model", lambda: "Ryzen avx2 fma")
+    monkeypatch.setattr(cpus, "cpu_model", lambda: "Ryzen avx2 fma")
     assert not TiledLinear.suits(torch.float32, CPU)
-    tiled._has_wide_registers.cache_clear()

@@ -1,0 +1,72 @@
+"""Self-attention with dropout within each row of a chunk, on one core of a CPU, by products of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from app.model.packed.layout import Group, Layout
+from training.cross_encoder.packed.cpu_attention import attend
+from training.cross_encoder.packed.dropout import Dropout
+
+ROWS, COLUMNS = 6, 32
+"""Multiples that the weights of a head are rounded up to."""
+
+
+def attend_tiled(qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None = None) -> Tensor:
+    """As `cpu_attention.attend`, with the same masks; where PyTorch has several threads at its disposal, it is that."""
+    if share <= 0 or torch.get_num_threads() > 1:
+        return attend(qkv, layout, share, dropout, window)
+    context: Tensor = _Tiled.apply(qkv, layout.groups, window, share, dropout)  # type: ignore[no-untyped-call]
+    return context
+
+
+class _Tiled(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, groups: tuple[Group, ...], window: int | None, share: float, dropout: Dropout
+    ) -> Tensor:
+        from training.cross_encoder.packed import attention_loops  # a second, and only training needs it
+
+        width, _, heads, size = qkv.shape
+        ctx.groups, ctx.shape, ctx.dtype = groups, qkv.shape, qkv.dtype
+        ctx.masks = [dropout.mask(share) for _ in groups]
+        ctx.weights = [_room(group, heads) for group in groups]
+        flat, context = qkv.float().reshape(width, -1), torch.zeros(width, heads * size)
+        for group, mask, weights in zip(groups, ctx.masks, ctx.weights, strict=True):
+            reach = group.length if window is None else window
+            shape = (group.rows, group.length, heads, size)
+            attention_loops.attend(
+                flat.numpy(), group.start, shape, _factor(size), reach, mask, weights.numpy(), context.numpy()
+            )
+        ctx.save_for_backward(flat)
+        return context.to(qkv.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        from training.cross_encoder.packed.attention_loops import attend_gradient
+
+        (flat,), (_, _, heads, size) = ctx.saved_tensors, ctx.shape
+        grad, result = grads[0].float().contiguous(), torch.empty_like(flat)
+        result[ctx.groups[-1].end :] = 0
+        for group, mask, weights in zip(ctx.groups, ctx.masks, ctx.weights, strict=True):
+            shape = (group.rows, group.length, heads, size)
+            attend_gradient(
+                *(flat.numpy(), group.start, shape, _factor(size), mask),
+                *(weights.numpy(), grad.numpy(), result.numpy()),
+            )
+        return result.view(ctx.shape).to(ctx.dtype), None, None, None, None
+
+
+def _room(group: Group, heads: int) -> Tensor:
+    """For a group's attention weights."""
+    return torch.empty(group.rows * heads, *(-(-group.length // one) * one for one in (ROWS, COLUMNS)))
+
+
+def _factor(size: int) -> np.float32:
+    return np.float32(size**-0.5)
