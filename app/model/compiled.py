@@ -25,13 +25,13 @@ helper: Callable[[Kernel], Kernel] = numba.njit(**SETTINGS)
 
 def compiled(function: Kernel) -> Kernel:
     """`function` as machine code, which is kept on disk where there is a place for it. It lets go of the GIL."""
-    kernel: Any = numba.njit(**SETTINGS)(function)
+    kernel: Kernel = numba.njit(**SETTINGS)(function)
     with suppress(RuntimeError):  # neither beside this file nor in the user's cache
-        kernel._cache = _Cache(function)  # type: ignore[no-untyped-call]
+        setattr(kernel, "_cache", _Cache(function))  # type: ignore[no-untyped-call]  # noqa: B010
     return kernel
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """Machine code on disk that several processes may write at once, and that goes out of date with what it calls.
 
     Numba's own numbers files by an index that it reads, extends and writes: two processes that do so at the same time

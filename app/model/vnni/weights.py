@@ -20,7 +20,7 @@ from app.model.types import FloatArray
 FORMAT = 1
 COLUMNS = 32
 """Widths are padded to multiples of it."""
-BLOCKS = {32: (128, 96, 64, 32), 16: (64, 32), 8: (128, 96, 64, 32)}
+BLOCKS = {32: (128, 96, 64, 32), 16: (96, 64, 32), 8: (128, 96, 64, 32)}
 """Columns of a matrix that share a scale: the first that divides its width. A sum of products of int16 has to stay in
 int32, so more of them cost precision, and one outlier spoils those of int8; more blocks cost time. In float32 a block
 is but what is computed at a time."""
