@@ -5,6 +5,7 @@ losses must agree. Run on a quiet machine:
 
     python -m tests.benchmarks.training_speed --loss bce ranknet mnrl --rounds 3
     python -m tests.benchmarks.training_speed --loss bce --bf16
+    python -m tests.benchmarks.training_speed --loss bce --both-bf16
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def trainer_of(library: str, task: Task, data: Dataset, options: argparse.Namesp
         num_train_epochs=1,
         learning_rate=2e-5,
         seed=12,
-        bf16=options.bf16 and library == "training",
+        bf16=options.both_bf16 or (options.bf16 and library == "training"),
         use_cpu=options.device == "cpu",
         save_strategy="no",
         report_to=[],
@@ -127,7 +128,7 @@ def compare(name: str, source: TextSource, options: argparse.Namespace) -> None:
     few = task.data(source, task.rows * CHECKED_STEPS)
     ours, theirs = (first_losses(library, task, few, options) for library in LIBRARIES)
     worst = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
-    if name != "mnrl" and worst > TOLERANCE[options.bf16]:  # its negatives are drawn at random
+    if name != "mnrl" and worst > TOLERANCE[options.bf16 or options.both_bf16]:  # its negatives are drawn at random
         sys.exit(f"{name}: losses differ by {worst:.2g}: {ours} and {theirs}")
     data = task.data(source, task.rows * options.steps)
     count = task.rows * task.pairs * options.steps
@@ -138,12 +139,16 @@ def compare(name: str, source: TextSource, options: argparse.Namespace) -> None:
     ratios = [a / b for a, b in zip(rates["training"], rates["sentence_transformers"], strict=True)]
     medians = {library: statistics.median(rate) for library, rate in rates.items()}
     print(
-        f"{name:8s} {'bf16' if options.bf16 else 'fp32'}  ours {medians['training']:6.1f} pairs/s  "
-        f"sentence-transformers fp32 {medians['sentence_transformers']:6.1f}  "
+        f"{name:8s} {_precision(options.bf16 or options.both_bf16)}  ours {medians['training']:6.1f} pairs/s  "
+        f"sentence-transformers {_precision(options.both_bf16)} {medians['sentence_transformers']:6.1f}  "
         f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})  "
         f"losses within {worst:.1e}",
         flush=True,
     )
+
+
+def _precision(bf16: bool) -> str:
+    return "bf16" if bf16 else "fp32"
 
 
 def main() -> None:
@@ -154,6 +159,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bf16", action="store_true", help="ours in bfloat16, against theirs in float32")
+    parser.add_argument("--both-bf16", action="store_true", help="both in bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,52 +9,83 @@ from typing import Any
 
 import numpy as np
 
-from app.model.compiled import compiled
+from app.model.compiled import compiled, helper
 from app.model.vnni.rows import gelu_slopes, gelu_tile
 from app.model.vnni.tiles import COLUMNS, ROWS, float_tile
 
+BYTES = 4
+
+
+@helper
+def _tile(a: Any, t: int, panel: Any, start: Any, tile: Any) -> None:
+    """`tile` becomes the product of six rows of `a` from `t` on and of `panel`, plus `start` in each row."""
+    float_tile(
+        a.ctypes.data + t * a.strides[0], a.strides[0], BYTES, panel.ctypes.data, COLUMNS * BYTES, len(panel),
+        start.ctypes.data, 0, tile.ctypes.data, COLUMNS * BYTES,
+    )  # fmt: skip
+
+
+@helper
+def _store(tile: Any, out: Any, t: int, first: int, width: int) -> None:
+    """Writes a tile's first columns to those of `out` from `first` on."""
+    for r in range(ROWS):
+        line, own = out[t + r][first : first + width], tile[r]
+        for c in range(width):
+            line[c] = own[c]
+
 
 @compiled
-def lay_out(weight: Any, first: int, forward: Any, backward: Any) -> None:
-    """Writes `weight`, shape (outputs, inputs), as the outputs from the `first` on of several that are taken as one.
+def multiply(a: Any, weights: Any, biases: Any, out: Any, activated: Any) -> None:
+    """`out`, shape (at least 6 rows, columns), becomes what linear layers make of `a`, side by side.
 
-    `forward`: shape (panels of 32 outputs, inputs, 32), `backward`: (panels of 32 inputs, outputs, 32), both zero at
-    first.
+    `weights`: of each layer, shape (outputs, inputs), `biases`: of each, (outputs,) or empty. `activated`, unless it is
+    empty, becomes GELU of `out`.
     """
-    outputs, inputs = weight.shape
-    for r in range(outputs):
-        panel, column = (first + r) // COLUMNS, (first + r) % COLUMNS
-        for i in range(inputs):
-            forward[panel, i, column] = weight[r, i]
-        for i in range(inputs):
-            backward[i // COLUMNS, first + r, i % COLUMNS] = weight[r, i]
+    rows, inputs = a.shape
+    panel, tile = np.empty((inputs, COLUMNS), np.float32), np.empty((ROWS, COLUMNS), np.float32)
+    start = np.zeros(COLUMNS, np.float32)
+    first = 0
+    for layer in range(len(weights)):
+        weight, bias = weights[layer], biases[layer]
+        for begin in range(0, len(weight), COLUMNS):
+            width = min(COLUMNS, len(weight) - begin)
+            for c in range(width):
+                line = weight[begin + c]
+                for i in range(inputs):
+                    panel[i, c] = line[i]
+                if len(bias):
+                    start[c] = bias[begin + c]
+            for place in range(0, rows, ROWS):
+                t = min(place, rows - ROWS)  # the last ones overlap
+                _tile(a, t, panel, start, tile)
+                _store(tile, out, t, first + begin, width)
+                if activated.size:
+                    gelu_tile(tile.ctypes.data)
+                    _store(tile, activated, t, first + begin, width)
+        first += len(weight)
 
 
 @compiled
-def multiply(a: Any, b: Any, bias: Any, out: Any, activated: Any) -> None:
-    """`out`, shape (at least 6 rows, columns), becomes the product of `a` and `b` plus `bias`.
-
-    `b`: shape (panels of 32 columns, inputs, 32), `bias`: (panels, 32). `activated`, unless it is empty, becomes GELU
-    of `out`.
-    """
-    rows, columns = out.shape
-    tile = np.empty((ROWS, COLUMNS), np.float32)
-    for panel in range(len(b)):
-        start, right = bias[panel].ctypes.data, b[panel].ctypes.data
-        first = panel * COLUMNS
-        width = min(COLUMNS, columns - first)
-        for place in range(0, rows, ROWS):
-            t = min(place, rows - ROWS)  # the last ones overlap
-            left = a[t:].ctypes.data
-            float_tile(left, a.strides[0], 4, right, COLUMNS * 4, b.shape[1], start, 0, tile.ctypes.data, COLUMNS * 4)
-            for r in range(ROWS):
+def multiply_back(grad: Any, weights: Any, result: Any) -> None:
+    """`result` becomes the gradient of what was multiplied, where `grad` is that of the product; see `multiply`."""
+    rows, outputs = grad.shape
+    inputs = result.shape[1]
+    panel, tile = np.empty((outputs, COLUMNS), np.float32), np.empty((ROWS, COLUMNS), np.float32)
+    start = np.zeros(COLUMNS, np.float32)
+    for begin in range(0, inputs, COLUMNS):
+        width = min(COLUMNS, inputs - begin)
+        first = 0
+        for layer in range(len(weights)):
+            weight = weights[layer]
+            for r in range(len(weight)):
+                line, own = weight[r][begin : begin + width], panel[first + r]
                 for c in range(width):
-                    out[t + r, first + c] = tile[r, c]
-            if activated.size:
-                gelu_tile(tile.ctypes.data)
-                for r in range(ROWS):
-                    for c in range(width):
-                        activated[t + r, first + c] = tile[r, c]
+                    own[c] = line[c]
+            first += len(weight)
+        for place in range(0, rows, ROWS):
+            t = min(place, rows - ROWS)
+            _tile(grad, t, panel, start, tile)
+            _store(tile, result, t, begin, width)
 
 
 @compiled

@@ -39,10 +39,8 @@ class _Tiled(torch.autograd.Function):
         flat, context = qkv.float().reshape(width, -1), torch.zeros(width, heads * size)
         for group, mask, weights in zip(groups, ctx.masks, ctx.weights, strict=True):
             reach = group.length if window is None else window
-            shape = (group.rows, group.length, heads, size)
-            attention_loops.attend(
-                flat.numpy(), group.start, shape, _factor(size), reach, mask, weights.numpy(), context.numpy()
-            )
+            shape, arrays = (group.rows, group.length, heads, size), (weights.numpy(), context.numpy())
+            attention_loops.attend(flat.numpy(), group.start, shape, _factor(size), reach, mask, *arrays)
         ctx.save_for_backward(flat)
         return context.to(qkv.dtype)
 
@@ -55,11 +53,8 @@ class _Tiled(torch.autograd.Function):
         grad, result = grads[0].float().contiguous(), torch.empty_like(flat)
         result[ctx.groups[-1].end :] = 0
         for group, mask, weights in zip(ctx.groups, ctx.masks, ctx.weights, strict=True):
-            shape = (group.rows, group.length, heads, size)
-            attend_gradient(
-                *(flat.numpy(), group.start, shape, _factor(size), mask),
-                *(weights.numpy(), grad.numpy(), result.numpy()),
-            )
+            shape, arrays = (group.rows, group.length, heads, size), (weights.numpy(), grad.numpy(), result.numpy())
+            attend_gradient(flat.numpy(), group.start, shape, _factor(size), mask, *arrays)
         return result.view(ctx.shape).to(ctx.dtype), None, None, None, None
 
 

@@ -58,6 +58,15 @@ def test_products_of_integers_are_exact(kinds: Any, vnni: bool, monkeypatch: pyt
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
+def test_products_of_floats_with_laid_out_weights() -> None:
+    """Neither starts nor scales are looked at: there is nothing to scale."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(ROWS, 24)).astype(np.float32), rng.normal(size=(3, 8, COLUMNS)).astype(np.float32)
+    bias, nothing = rng.normal(size=COLUMNS).astype(np.float32), np.full((ROWS, COLUMNS), np.nan, np.float32)
+    found = product(a, b, nothing, nothing, nothing, bias)
+    np.testing.assert_allclose(found, a.astype(float) @ b.reshape(24, -1) + bias, atol=1e-5)
+
+
 @njit
 def multiply(a: Any, b: Any, start: Any, c: Any) -> None:
     float_tile(
@@ -155,3 +164,9 @@ def test_numbers_are_rounded_to_the_nearest_integer(kind: Any, shift: int) -> No
     q = np.zeros(64, kind)
     rounded(row, q, np.float32(1), np.int32(shift))
     np.testing.assert_array_equal(q.astype(int), np.rint(row).astype(int) + shift)
+
+
+def test_floats_stay_as_they_are() -> None:
+    row, found = np.linspace(-1, 1, 64).astype(np.float32), np.zeros(64, np.float32)
+    rounded(row, found, np.float32(1), np.int32(7))
+    np.testing.assert_array_equal(found, row)

@@ -16,17 +16,18 @@ from app.model.vnni.tiles import ROWS
 from app.model.vnni.weights import BLOCKS, LEVELS, ROOM, Shape, product, quantised, read, write
 
 SHAPE = Shape(bits=16, heads=2, size=24, epsilon=1e-12, padding=1)
+WIDTH = 384
 SIZE = {bits: sizes[0] for bits, sizes in BLOCKS.items()}
 
 
 def matrix(kind: str) -> np.ndarray:
-    """Weights of 64 outputs and 256 inputs."""
+    """Weights of 64 outputs and `WIDTH` inputs."""
     rng = np.random.default_rng(1)
     values = {
-        "normal": rng.normal(size=(64, 256)),
-        "an outlier": rng.normal(size=(64, 256)) + 50 * (np.arange(256) == 3),
-        "all the same": np.ones((64, 256)),
-        "zero": np.zeros((64, 256)),
+        "normal": rng.normal(size=(64, WIDTH)),
+        "an outlier": rng.normal(size=(64, WIDTH)) + 50 * (np.arange(WIDTH) == 3),
+        "all the same": np.ones((64, WIDTH)),
+        "zero": np.zeros((64, WIDTH)),
     }
     return values[kind].astype(np.float32)
 
@@ -34,10 +35,10 @@ def matrix(kind: str) -> np.ndarray:
 @pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("kind", ["normal", "an outlier", "all the same", "zero"])
 def test_weights_are_rounded_by_half_a_step_at_most(kind: str, bits: int) -> None:
-    """Each output has its own steps, for every 64 or 128 inputs."""
+    """Each output has its own steps, for every block of inputs."""
     values = matrix(kind)
     integers, scales = quantised(values, bits)
-    assert scales.shape == (64, 256 // SIZE[bits])
+    assert scales.shape == (64, WIDTH // SIZE[bits])
     assert np.abs(integers.astype(int)).max() <= LEVELS[bits]
     steps = np.repeat(scales, SIZE[bits], axis=1)
     assert (np.abs(integers * steps - values) <= 0.501 * steps).all()
@@ -50,15 +51,16 @@ def test_no_sum_leaves_int32(kind: str, bits: int) -> None:
     values = matrix(kind)
     integers, scales = quantised(values, bits)
     layer = product(integers, scales, np.zeros(64, np.float32))
-    x = np.concatenate([values[:30], -values[:30], np.zeros((ROWS, 256), np.float32)])
+    x = np.concatenate([values[:30], -values[:30], np.zeros((ROWS, WIDTH), np.float32)])
     out = np.zeros((66, 64), np.float32)
     kind_of = np.int16 if bits == 16 else np.uint8
     empty = np.zeros(1, np.float32)
-    q, s = np.zeros(66 * 256, kind_of), np.zeros(66 * layer.blocks, np.float32)
+    q, s = np.zeros(66 * WIDTH, kind_of), np.zeros(66 * layer.blocks, np.float32)
     scratch = Scratch(q, q[:1], s, empty, empty, empty, empty, empty)
     kernels._project(x, 60, layer, out, kernels.PLAIN, scratch, LIMITS[bits])
     expected = x[:60].astype(float) @ values.T
-    np.testing.assert_allclose(out[:60], expected, atol=np.abs(expected).max() * (2e-4 if bits == 16 else 0.02))
+    off = 1.01 * SIZE[16] ** 0.5 / ROOM if bits == 16 else 0.02  # half a step in each factor
+    np.testing.assert_allclose(out[:60], expected, atol=np.abs(expected).max() * off)
 
 
 def test_blocks_of_16_bits_have_room() -> None:
