@@ -17,11 +17,11 @@ BYTES = 4
 
 
 @helper
-def _tile(a: Any, t: int, panel: Any, start: Any, tile: Any) -> None:
-    """`tile` becomes the product of six rows of `a` from `t` on and of `panel`, plus `start` in each row."""
+def _into(a: Any, t: int, panel: Any, start: Any, target: int, step: int) -> None:
+    """Writes the product of six rows of `a` from `t` on and of `panel`, plus `start`, to rows `step` bytes apart."""
     float_tile(
         a.ctypes.data + t * a.strides[0], a.strides[0], BYTES, panel.ctypes.data, COLUMNS * BYTES, len(panel),
-        start.ctypes.data, 0, tile.ctypes.data, COLUMNS * BYTES,
+        start.ctypes.data, 0, target, step,
     )  # fmt: skip
 
 
@@ -32,6 +32,18 @@ def _store(tile: Any, out: Any, t: int, first: int, width: int) -> None:
         line, own = out[t + r][first : first + width], tile[r]
         for c in range(width):
             line[c] = own[c]
+
+
+@helper
+def _product(a: Any, panel: Any, start: Any, tile: Any, out: Any, first: int, width: int) -> None:
+    """The `width` columns of `out` from `first` on become the product of `a` and `panel`, plus `start`."""
+    for place in range(0, len(a), ROWS):
+        t = min(place, len(a) - ROWS)  # the last ones overlap
+        if width == COLUMNS:
+            _into(a, t, panel, start, out.ctypes.data + t * out.strides[0] + first * BYTES, out.strides[0])
+        else:
+            _into(a, t, panel, start, tile.ctypes.data, COLUMNS * BYTES)
+            _store(tile, out, t, first, width)
 
 
 @compiled
@@ -49,17 +61,20 @@ def multiply(a: Any, weights: Any, biases: Any, out: Any, activated: Any) -> Non
         weight, bias = weights[layer], biases[layer]
         for begin in range(0, len(weight), COLUMNS):
             width = min(COLUMNS, len(weight) - begin)
-            for c in range(width):
-                line = weight[begin + c]
-                for i in range(inputs):
-                    panel[i, c] = line[i]
-                if len(bias):
-                    start[c] = bias[begin + c]
-            for place in range(0, rows, ROWS):
-                t = min(place, rows - ROWS)  # the last ones overlap
-                _tile(a, t, panel, start, tile)
-                _store(tile, out, t, first + begin, width)
-                if activated.size:
+            for i in range(inputs):
+                own = panel[i]
+                for c in range(width):
+                    own[c] = weight[begin + c, i]
+            if len(bias):
+                start[:width] = bias[begin : begin + width]
+            _product(a, panel, start, tile, out, first + begin, width)
+            if activated.size:
+                for place in range(0, rows, ROWS):
+                    t = min(place, rows - ROWS)
+                    for r in range(ROWS):
+                        line, own = out[t + r][first + begin :], tile[r]
+                        for c in range(width):
+                            own[c] = line[c]
                     gelu_tile(tile.ctypes.data)
                     _store(tile, activated, t, first + begin, width)
         first += len(weight)
@@ -68,8 +83,7 @@ def multiply(a: Any, weights: Any, biases: Any, out: Any, activated: Any) -> Non
 @compiled
 def multiply_back(grad: Any, weights: Any, result: Any) -> None:
     """`result` becomes the gradient of what was multiplied, where `grad` is that of the product; see `multiply`."""
-    rows, outputs = grad.shape
-    inputs = result.shape[1]
+    outputs, inputs = grad.shape[1], result.shape[1]
     panel, tile = np.empty((outputs, COLUMNS), np.float32), np.empty((ROWS, COLUMNS), np.float32)
     start = np.zeros(COLUMNS, np.float32)
     for begin in range(0, inputs, COLUMNS):
@@ -82,10 +96,7 @@ def multiply_back(grad: Any, weights: Any, result: Any) -> None:
                 for c in range(width):
                     own[c] = line[c]
             first += len(weight)
-        for place in range(0, rows, ROWS):
-            t = min(place, rows - ROWS)
-            _tile(grad, t, panel, start, tile)
-            _store(tile, result, t, begin, width)
+        _product(grad, panel, start, tile, result, begin, width)
 
 
 @compiled
