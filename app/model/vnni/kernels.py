@@ -83,28 +83,22 @@ def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int,
 def _multiply(q: Any, tokens: int, scales: Any, layer: Any, first: int, panels: int, out: Any, result: int) -> None:
     """`out` becomes, or has added, what `panels` of the layer from the `first` one on make of `q`; see `result`."""
     blocks, steps = layer.weights.shape[1:3]
-    tile = np.empty((ROWS, COLUMNS), np.float32)
-    row_bytes, scale_bytes = q.strides[0], scales.strides[0]
+    zeros = np.zeros(COLUMNS, np.float32)
+    row_bytes, scale_bytes, out_bytes = q.strides[0], scales.strides[0], out.strides[0]
     start_q, start_s = q.ctypes.data, scales.ctypes.data
     for panel in range(first, first + panels):
-        start = (panel - first) * COLUMNS
+        target = out.ctypes.data + (panel - first) * COLUMNS * 4
         weights, starts = layer.weights[panel].ctypes.data, layer.starts[panel].ctypes.data
         factors, bias = layer.factors[panel].ctypes.data, layer.bias[panel * COLUMNS :].ctypes.data
         for t in range(0, tokens, ROWS):
+            own = target + t * out_bytes
+            held, held_bytes = (own, out_bytes) if result == ADDED else (zeros.ctypes.data, 0)
             dot_tile(
                 q[0, 0], start_q + t * row_bytes, row_bytes, weights, steps, blocks, starts,
-                start_s + t * scale_bytes, scale_bytes, factors, bias, tile.ctypes.data,
+                start_s + t * scale_bytes, scale_bytes, factors, bias, held, held_bytes, own, out_bytes,
             )  # fmt: skip
             if result == GELU:
-                gelu_tile(tile.ctypes.data)
-            for r in range(ROWS):
-                own, place = tile[r], out[t + r, start : start + COLUMNS]
-                if result == ADDED:
-                    for c in range(COLUMNS):
-                        place[c] += own[c]
-                else:
-                    for c in range(COLUMNS):
-                        place[c] = own[c]
+                gelu_tile(own, out_bytes)
 
 
 @helper

@@ -104,13 +104,13 @@ def _normal(builder: Builder, x: Value) -> tuple[Value, Value]:
 
 
 @placed
-def gelu_tile(_context: Any, tile: Any) -> Any:
-    """GELU of six rows of 32 numbers that lie end to end, in place."""
-    signature = types.void(types.intp)
+def gelu_tile(_context: Any, tile: Any, step: Any) -> Any:
+    """GELU of six rows of 32 numbers, `step` bytes apart, in place."""
+    signature = types.void(types.intp, types.intp)
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         def replace(row: Value, held: list[list[Value]]) -> list[list[Value]]:
-            first = builder.add(arguments[0], builder.mul(row, I64(4 * COLUMNS)))
+            first = builder.add(arguments[0], builder.mul(row, arguments[1]))
             for part, value in zip(PARTS, vectors(builder, first, I64(0), FLOATS), strict=True):
                 place = at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS)
                 builder.store(_gelu(builder, value), place, align=4)

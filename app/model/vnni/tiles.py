@@ -114,21 +114,25 @@ def function(builder: Builder, name: str, result: Any, parameters: list[Any]) ->
 @placed
 def dot_tile(
     _context: Any, kind: Any, a: Any, a_step: Any, b: Any, steps: Any, blocks: Any, starts: Any, a_scales: Any,
-    s_step: Any, b_scales: Any, bias: Any, c: Any
+    s_step: Any, b_scales: Any, bias: Any, held: Any, held_step: Any, c: Any, c_step: Any
 ) -> Any:  # fmt: skip
-    """Makes a float32 tile `c`, rows end to end, of `bias` and the products of numbers `a` and `b` times their scales.
+    """Makes `c` the products of numbers `a` and `b` times their scales, plus `bias` and `held`, which may be `c`.
 
     `kind`: any number of the type of `a`, int16, uint8 or float32, of which the scales are not looked at. The numbers
-    come in `blocks` of `steps` lanes of 32 bits.
-    `b`: for each step 32 lanes, one for a column. Of each block: `starts`, what its sums begin with, 32 int32;
-    `a_scales`, one float32 for a row, rows `s_step` apart; `b_scales`, 32 float32. `bias`: 32 float32.
+    come in `blocks` of `steps` lanes of 32 bits. `b`: for each step 32 lanes, one for a column. Of each block:
+    `starts`, what its sums begin with, 32 int32; `a_scales`, one float32 for a row, rows `s_step` apart; `b_scales`, 32
+    float32. `bias`: 32 float32, `held` and `c`: rows of as many.
     """
-    signature = types.void(kind, *[types.intp] * 11)
+    signature = types.void(kind, *[types.intp] * 14)
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
-        _, a, a_step, b, steps, blocks, starts, a_scales, s_step, b_scales, bias, c = arguments
+        _, a, a_step, b, steps, blocks, starts, a_scales, s_step, b_scales, bias, held, held_step, c, c_step = arguments
         rows, scale_rows = rows_from(builder, a, a_step), rows_from(builder, a_scales, s_step)
-        initial = [vectors(builder, bias, I64(0), FLOATS)] * ROWS
+        first = vectors(builder, bias, I64(0), FLOATS)
+        initial = [
+            [builder.fadd(*pair) for pair in zip(vectors(builder, row, I64(0), FLOATS), first, strict=True)]
+            for row in rows_from(builder, held, held_step)
+        ]
 
         def add_products(place: Value, sums: list[list[Value]]) -> list[list[Value]]:
             right = vectors(builder, b, place, FLOATS)
@@ -166,7 +170,7 @@ def dot_tile(
             total = repeat(builder, builder.mul(blocks, steps), initial, add_products)
         else:
             total = repeat(builder, blocks, initial, add_block)
-        _store(builder, total, c, I64(4 * COLUMNS))
+        _store(builder, total, c, c_step)
         return context.get_dummy_value()
 
     return signature, code

@@ -75,7 +75,7 @@ def multiply(a: Any, weights: Any, biases: Any, out: Any, activated: Any) -> Non
                         line, own = out[t + r][first + begin :], tile[r]
                         for c in range(width):
                             own[c] = line[c]
-                    gelu_tile(tile.ctypes.data)
+                    gelu_tile(tile.ctypes.data, COLUMNS * BYTES)
                     _store(tile, activated, t, first + begin, width)
         first += len(weight)
 
