@@ -95,7 +95,7 @@ Turns a model with PyTorch weights into a directory with exported graphs, and me
     onnx-int8-static   calibrated int8, one file for ONNX Runtime and OpenVINO
     openvino-bf16      OpenVINO's format for CPUs with bf16
     openvino-int8      calibrated int8 in OpenVINO's format (needs the extra nncf)
-    vnni-fp32          float32 for CPUs with AVX-512 (extra vnni), faster than onnx there
+    vnni-fp32          float32 for CPUs with AVX-512 (extra vnni): a tenth faster than onnx where it was measured
     vnni-int16         16-bit fixed point for CPUs with AVX-512 VNNI (extra vnni): ranks as float32 does, faster
     vnni-int8          the same in 8 bits; nothing to calibrate, closer to the model than the other int8 forms
 
