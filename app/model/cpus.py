@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -59,6 +60,7 @@ def has_wide_registers() -> bool:
     return "avx512f" in cpu_model().split()
 
 
+@cache
 def cpu_model(cpuinfo: Path = CPUINFO) -> str:
     """The CPU's name and arithmetic features: two machines of one text run a model equally fast per core.
 

@@ -92,7 +92,8 @@ def _int16_rate(threads: int) -> float:
     import numpy as np
     from numba import njit
 
-    from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile
+    from app.model.vnni.tile_size import COLUMNS, ROWS
+    from app.model.vnni.tiles import dot_tile
 
     @njit(nogil=True)
     def repeat(times: int, a: Any, b: Any, zeros: Any, c: Any) -> None:

@@ -29,7 +29,8 @@ FLOORS = [
         *("app.model.packed.network", "app.model.packed.first_token", "app.model.packed.fused_attention"),
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention", "app.model.packed.onednn"),
         *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
-        *("app.model.compiled", "app.model.vnni.tiles", "app.model.vnni.rows", "app.model.vnni.team"),
+        *("app.model.compiled", "app.model.vnni.rows", "app.model.vnni.team"),
+        *("app.model.vnni.tile_size", "app.model.vnni.tiles"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),
@@ -58,7 +59,7 @@ WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
 WITHIN |= {"app.model.packed.onednn", "app.model.packed.weights"}
 WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
-WITHIN |= {"app.model.vnni.tiles", "app.model.vnni.kernels", "app.model.vnni.weights"}
+WITHIN |= {"app.model.vnni.tile_size", "app.model.vnni.tiles", "app.model.vnni.kernels", "app.model.vnni.weights"}
 """Modules that others of their own floor build on."""
 
 

@@ -1,4 +1,4 @@
-"""Fixed-point arithmetic on a CPU that multiplies and adds small integers in one instruction (AVX-512 VNNI)."""
+"""Loops of our own on a CPU: small integers where it multiplies and adds them in one instruction (VNNI), or float32."""
 
 from __future__ import annotations
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from app.model.packed.dropout import Dropout
 from app.model.packed.first_token import attend_first_to_states
 from app.model.packed.layout import Layout
-from app.model.packed.network import Attention, Network, rate
-from app.model.packed.weights import Linear
+from app.model.packed.network import Network, rate
 
 
 class BertNetwork(Network):
@@ -19,19 +18,10 @@ class BertNetwork(Network):
 
     name = "bert"
 
-    def __init__(
-        self,
-        model: Any,
-        dtype: torch.dtype,
-        attention: Attention,
-        *,
-        every_token: bool = False,
-        linear: type[Linear] = Linear,
-    ) -> None:
-        super().__init__(model, dtype, attention, every_token=every_token, linear=linear)
-        self.encoder = self.encoder_of(model)
+    def build(self) -> None:
+        self.encoder = self.encoder_of(self.model)
         layers = self.encoder.encoder.layer
-        first_only = None if every_token else layers[-1]
+        first_only = None if self.every_token else layers[-1]
         self.layers = [_Layer(layer, self, last=layer is first_only) for layer in layers]
 
     @classmethod

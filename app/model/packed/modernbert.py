@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from app.model.packed.dropout import Dropout
 from app.model.packed.first_token import attend_first
 from app.model.packed.layout import Layout
-from app.model.packed.network import Attention, Network, rate
+from app.model.packed.network import Network, rate
 from app.model.packed.rotary import rotate
-from app.model.packed.weights import Linear
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines of the rotary embedding, each of shape (width, size)."""
@@ -21,19 +20,10 @@ Angles = tuple[Tensor, Tensor]
 class ModernBertNetwork(Network):
     """One pass of a `ModernBertModel` or `ModernBertForSequenceClassification`."""
 
-    def __init__(
-        self,
-        model: Any,
-        dtype: torch.dtype,
-        attention: Attention,
-        *,
-        every_token: bool = False,
-        linear: type[Linear] = Linear,
-    ) -> None:
-        super().__init__(model, dtype, attention, every_token=every_token, linear=linear)
-        self.encoder, self.config = getattr(model, "model", model), model.config
+    def build(self) -> None:
+        self.encoder, self.config = getattr(self.model, "model", self.model), self.model.config
         self.pooled_mean = self.config.classifier_pooling == "mean"
-        layers, first_only = self.encoder.layers, not (every_token or self.pooled_mean)
+        layers, first_only = self.encoder.layers, not (self.every_token or self.pooled_mean)
         self.layers = [_Layer(one, self, last=first_only and one is layers[-1]) for one in layers]
 
     @classmethod

@@ -45,6 +45,11 @@ class Network(ABC):
         self.attention = attention
         self.every_token = every_token
         self.linear = linear
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Takes what the pass needs from `model`."""
 
     @classmethod
     def covers(cls, model: Any) -> bool:

@@ -12,7 +12,8 @@ from numba import float32
 
 from app.model.compiled import compiled, helper
 from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_numbers
-from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
+from app.model.vnni.tile_size import COLUMNS, ROWS
+from app.model.vnni.tiles import dot_tile, float_tile
 
 PLAIN, GELU, ADDED = 0, 1, 2
 """What becomes of a product: stored, stored behind GELU, added to what is there."""

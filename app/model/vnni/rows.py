@@ -11,8 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import (
-    COLUMNS,
     F32,
     FLOATS,
     I32,
@@ -20,7 +20,6 @@ from app.model.vnni.tiles import (
     INTS,
     LANES,
     PARTS,
-    ROWS,
     Builder,
     Value,
     at,

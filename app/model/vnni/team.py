@@ -10,7 +10,7 @@ from threading import Barrier, BrokenBarrierError
 import numpy as np
 
 from app.model.types import FloatArray
-from app.model.vnni.tiles import ROWS
+from app.model.vnni.tile_size import ROWS
 
 Wait = Callable[[], object]
 """Returns when all members have called it."""

@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-ROWS, COLUMNS = 6, 32
+from app.model.vnni.tile_size import COLUMNS, ROWS
+
 LANES = 16
 """Numbers of 32 bits in a register."""
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -90,8 +91,19 @@ def rows_from(builder: Builder, address: Value, step: Value) -> list[Value]:
     return [builder.add(address, builder.mul(step, I64(row))) for row in range(ROWS)]
 
 
+def _products(
+    builder: Builder, kind: Any, left: list[Value], right: list[Value], sums: list[list[Value]]
+) -> list[list[Value]]:
+    return [
+        [_dot(builder, kind, old, one, other) for old, other in zip(own, right, strict=True)]
+        for one, own in zip(left, sums, strict=True)
+    ]
+
+
 def _dot(builder: Builder, kind: Any, sums: Value, left: Value, right: Value) -> Value:
-    """`sums` plus, per lane of 32 bits, the products of the lane's int16 pairs, or of its uint8 with its int8."""
+    """`sums` plus, per lane of 32 bits, the product of floats, of int16 pairs, or of uint8 with int8."""
+    if kind == types.float32:
+        return fused(builder, left, right, sums)
     pairs = kind == types.int16
     if not pairs and has_vnni():
         known = function(builder, "llvm.x86.avx512.vpdpbusd.512", INTS, [INTS] * 3)
@@ -128,6 +140,7 @@ def dot_tile(
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         _, a, a_step, b, steps, blocks, starts, a_scales, s_step, b_scales, bias, held, held_step, c, c_step = arguments
         rows, scale_rows = rows_from(builder, a, a_step), rows_from(builder, a_scales, s_step)
+        wide = FLOATS if kind == types.float32 else INTS
         first = vectors(builder, bias, I64(0), FLOATS)
         initial = [
             [builder.fadd(*pair) for pair in zip(vectors(builder, row, I64(0), FLOATS), first, strict=True)]
@@ -135,35 +148,25 @@ def dot_tile(
         ]
 
         def add_products(place: Value, sums: list[list[Value]]) -> list[list[Value]]:
-            right = vectors(builder, b, place, FLOATS)
-            left = [spread(builder, number(builder, row, place, F32), FLOATS) for row in rows]
-            return [
-                [fused(builder, one, right[part], old[part]) for part in PARTS]
-                for one, old in zip(left, sums, strict=True)
-            ]
+            right = vectors(builder, b, place, wide)
+            left = [spread(builder, number(builder, row, place, wide.element), wide) for row in rows]
+            return _products(builder, kind, left, right, sums)
 
         def add_block(block: Value, total: list[list[Value]]) -> list[list[Value]]:
             before = builder.mul(block, steps)
             start = vectors(builder, starts, block, INTS)
-
-            def step(count: Value, sums: list[list[Value]]) -> list[list[Value]]:
-                place = builder.add(before, count)
-                right = vectors(builder, b, place, INTS)
-                left = [spread(builder, number(builder, row, place, I32), INTS) for row in rows]
-                return [
-                    [_dot(builder, kind, old[part], one, right[part]) for part in PARTS]
-                    for one, old in zip(left, sums, strict=True)
-                ]
-
-            sums = repeat(builder, steps, [start] * ROWS, step)
+            sums = repeat(
+                builder, steps, [start] * ROWS, lambda count, held: add_products(builder.add(before, count), held)
+            )
             scales = vectors(builder, b_scales, block, FLOATS)
             factors = [spread(builder, number(builder, row, block, F32), FLOATS) for row in scale_rows]
+            scaled = [
+                [builder.fmul(builder.sitofp(value, FLOATS), factor) for value in own]
+                for own, factor in zip(sums, factors, strict=True)
+            ]
             return [
-                [
-                    fused(builder, builder.fmul(builder.sitofp(own[part], FLOATS), factor), scales[part], old[part])
-                    for part in PARTS
-                ]
-                for own, factor, old in zip(sums, factors, total, strict=True)
+                [fused(builder, *each) for each in zip(own, scales, old, strict=True)]
+                for own, old in zip(scaled, total, strict=True)
             ]
 
         if kind == types.float32:
@@ -194,14 +197,8 @@ def float_tile(
         def step(count: Value, sums: list[list[Value]]) -> list[list[Value]]:
             right = vectors(builder, builder.add(b, builder.mul(count, b_step)), I64(0), FLOATS)
             place = builder.mul(count, a_next)
-            left = [
-                spread(builder, builder.load(at(builder, builder.add(row, place), F32), align=4), FLOATS)
-                for row in rows
-            ]
-            return [
-                [fused(builder, one, right[part], old[part]) for part in PARTS]
-                for one, old in zip(left, sums, strict=True)
-            ]
+            left = [spread(builder, number(builder, builder.add(row, place), I64(0), F32), FLOATS) for row in rows]
+            return _products(builder, types.float32, left, right, sums)
 
         initial = [vectors(builder, row, I64(0), FLOATS) for row in rows_from(builder, start, start_step)]
         _store(builder, repeat(builder, steps, initial, step), c, c_step)

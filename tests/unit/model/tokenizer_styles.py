@@ -30,11 +30,13 @@ CORPUS = [
 
 def save_bert(directory: Path) -> None:
     """WordPiece, lower-cased; `[CLS] A [SEP] B [SEP]` with type ids 0 and 1."""
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=400, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
-    )
     raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     raw.normalizer, raw.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    inner = sorted({f"##{one}" for line in CORPUS for one in raw.normalizer.normalize_str(line) if not one.isspace()})
+    trainer = trainers.WordPieceTrainer(  # it would number inner characters in an order of its own every time
+        vocab_size=400, special_tokens=[*special, *inner], show_progress=False
+    )
     raw.train_from_iterator(CORPUS, trainer)
     BertTokenizer(vocab=raw.get_vocab()).save_pretrained(directory)
 
@@ -128,4 +130,6 @@ def _unigram(special: list[str], unknown: str) -> list[tuple[str, float]]:
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token=unknown, show_progress=False)
     raw.train_from_iterator(CORPUS, trainer)
-    return [(piece, score) for piece, score in json.loads(raw.to_str())["model"]["vocab"]]
+    pieces = dict(json.loads(raw.to_str())["model"]["vocab"])
+    found = sorted((piece, round(score, 2)) for piece, score in pieces.items() if piece not in special)
+    return [*((piece, pieces[piece]) for piece in special), *found]  # neither order nor ties are the same every time

@@ -179,16 +179,18 @@ def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
         CrossEncoder.load(directory, "vnni", BackendOptions(device="cuda"))
 
 
+@pytest.mark.parametrize(("name", "bits"), [(INT16, 16), (FP32, 32)])
 def test_a_processor_without_the_instructions_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """For integers: float32 does without them."""
     directory = write_tiny("bert", tmp_path / "model")
     (directory / "vnni").mkdir()
-    write_fixed_point(read_artifact(directory), directory / INT16, 16)
+    write_fixed_point(read_artifact(directory), directory / name, bits)
     monkeypatch.setattr("app.model.backends.vnni.has_vnni", lambda: False)
     with caplog.at_level(logging.WARNING):
         CrossEncoder.load(directory, "vnni")
-    assert "no AVX-512 VNNI" in caplog.text
+    assert ("no AVX-512 VNNI" in caplog.text) == (bits < 32)
 
 
 def test_rows_are_shared_out_by_tokens() -> None:

@@ -12,12 +12,11 @@ import numpy as np
 from numba import float32
 
 from app.model.compiled import compiled, helper
-from app.model.vnni.rows import softmax_tile
-from app.model.vnni.tiles import COLUMNS, ROWS, float_tile
+from app.model.vnni.rows import LOWEST, softmax_tile
+from app.model.vnni.tile_size import COLUMNS, ROWS
+from app.model.vnni.tiles import float_tile
 from training.cross_encoder.packed.kernels import bits
-
-BYTES = 4
-LOWEST = np.float32(-3e38)
+from training.cross_encoder.packed.products import BYTES, store
 
 
 @helper
@@ -62,10 +61,7 @@ def _multiply(a: int, step: int, following: int, b: Any, inner: int, out: Any, f
                 a + t * step, step, following, b.ctypes.data + part * BYTES, width, inner, zeros.ctypes.data, 0,
                 tile.ctypes.data, COLUMNS * BYTES,
             )  # fmt: skip
-            for r in range(min(ROWS, rows - t)):
-                line, own = out[first + t + r][column + part :], tile[r]
-                for c in range(min(COLUMNS, size - part)):
-                    line[c] = own[c]
+            store(tile, min(ROWS, rows - t), out, first + t, column + part, min(COLUMNS, size - part))
 
 
 @helper
@@ -85,7 +81,7 @@ def _hide(logits: Any, place: int, reach: int, length: int) -> None:
     for r in range(ROWS):
         for c in range(length):
             if abs(place + r - c) > reach:
-                logits[r, c] = LOWEST
+                logits[r, c] = float32(LOWEST)
 
 
 @helper

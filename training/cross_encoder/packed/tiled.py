@@ -12,11 +12,7 @@ from torch.autograd.function import once_differentiable
 from app.model.cpus import has_wide_registers
 from app.model.packed.onednn import is_gelu
 from app.model.packed.weights import Linear
-
-FEWEST = 6
-"""Rows that the products take."""
-PANEL = 32
-"""Numbers that the slope of GELU is taken of at once."""
+from app.model.vnni.tile_size import COLUMNS, ROWS
 
 
 class TiledLinear(Linear):
@@ -29,10 +25,10 @@ class TiledLinear(Linear):
 
     def __call__(self, value: Tensor, activation: nn.Module | None = None) -> Tensor:
         """As that of `Linear`."""
-        if torch.get_num_threads() > 1 or len(value) < FEWEST or value.dtype != torch.float32:
+        if torch.get_num_threads() > 1 or len(value) < ROWS or value.dtype != torch.float32:
             return super().__call__(value, activation)
-        outputs = sum(one.out_features for one in self._layers)
-        gelu = activation is not None and is_gelu(activation) and outputs % PANEL == 0
+        whole = all(one.out_features % COLUMNS == 0 for one in self._layers)
+        gelu = activation is not None and is_gelu(activation) and whole
         weights, biases = [one.weight for one in self._layers], [one.bias for one in self._layers]
         parameters = weights if biases[0] is None else [*weights, *biases]
         result: Tensor = _Tiled.apply(value, gelu, len(weights), *parameters)  # type: ignore[no-untyped-call]

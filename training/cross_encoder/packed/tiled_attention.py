@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from app.model.packed.layout import Group, Layout
+from app.model.vnni.tile_size import COLUMNS, ROWS
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout
-
-ROWS, COLUMNS = 6, 32
-"""Multiples that the weights of a head are rounded up to."""
 
 
 def attend_tiled(qkv: Tensor, layout: Layout, share: float, dropout: Dropout, window: int | None = None) -> Tensor:

@@ -11,7 +11,8 @@ from numba import njit
 
 from app.model.vnni import tiles
 from app.model.vnni.rows import extent, gelu_slopes, gelu_tile, softmax_tile, to_numbers
-from app.model.vnni.tiles import COLUMNS, ROWS, dot_tile, float_tile
+from app.model.vnni.tile_size import COLUMNS, ROWS
+from app.model.vnni.tiles import dot_tile, float_tile
 
 INT16, INT8 = (np.int16, np.int16, 2), (np.uint8, np.int8, 4)
 

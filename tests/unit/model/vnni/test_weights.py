@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from app.errors import ArtifactError
 from app.model.vnni import kernels
 from app.model.vnni.network import LIMITS, Scratch
-from app.model.vnni.tiles import ROWS
+from app.model.vnni.tile_size import ROWS
 from app.model.vnni.weights import BLOCKS, LEVELS, ROOM, Shape, product, quantised, read, write
 
 SHAPE = Shape(bits=16, heads=2, size=24, epsilon=1e-12, padding=1)

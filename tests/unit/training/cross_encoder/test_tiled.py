@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain
 
 import pytest
@@ -17,15 +16,7 @@ from training.cross_encoder.packed import tiled
 from training.cross_encoder.packed.tiled import TiledLinear
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_core() -> Iterator[None]:
-    """As in a thread that computes a part of a pass."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 def layers(widths: list[int], inputs: int, *, bias: bool = True) -> list[nn.Linear]:

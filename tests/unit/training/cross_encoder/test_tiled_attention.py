@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,8 @@ from training.cross_encoder.packed.dropout import Dropout
 from training.cross_encoder.packed.tiled_attention import attend_tiled
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_core")
 LENGTHS = [1, 2, 5, 6, 7, 31, 32, 32, 33, 97]
-
-
-@pytest.fixture(autouse=True)
-def one_core() -> Iterator[None]:
-    """As in a thread that computes a part of a pass."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def layout_of(lengths: list[int], filling: int = 1) -> Layout:
