@@ -11,9 +11,10 @@ import numpy as np
 from numba import float32
 
 from app.model.compiled import compiled, helper
-from app.model.vnni.rows import extent, gelu_tile, softmax_tile, to_numbers
+from app.model.vnni.attention import attend_first, attend_floats, attend_integers
+from app.model.vnni.rows import extent, gelu_tile, to_numbers
 from app.model.vnni.tile_size import COLUMNS, ROWS
-from app.model.vnni.tiles import dot_tile, float_tile
+from app.model.vnni.tiles import dot_tile
 
 PLAIN, GELU, ADDED = 0, 1, 2
 """What becomes of a product: stored, stored behind GELU, added to what is there."""
@@ -99,94 +100,7 @@ def _multiply(q: Any, tokens: int, scales: Any, layer: Any, first: int, panels: 
                 start_s + t * scale_bytes, scale_bytes, factors, bias, held, held_bytes, own, out_bytes,
             )  # fmt: skip
             if result == GELU:
-                gelu_tile(own, out_bytes)
-
-
-@helper
-def _attend(qkv: Any, ends: Any, factor: Any, keys: Any, weights: Any, context: Any) -> None:
-    """Attention of one head within each row, which end at `ends`; `factor` scales the logits.
-
-    `context`: shape (tokens, size), `qkv`: (tokens, 3 * size). Scratch: `keys` of size * the longest row, rounded up
-    to 32, `weights` of ROWS times the same.
-    """
-    size = qkv.shape[1] // 3
-    line, base = qkv.strides[0], qkv.ctypes.data
-    tile, zeros = np.empty((ROWS, COLUMNS), np.float32), np.zeros(COLUMNS, np.float32)
-    shares = np.empty(ROWS, np.float32)
-    begin = 0
-    for end in ends:
-        length = end - begin
-        panels = (length + COLUMNS - 1) // COLUMNS
-        wide = panels * COLUMNS
-        logits = weights[: ROWS * wide].reshape(ROWS, wide)
-        turned = keys[: size * wide].reshape(panels, size, COLUMNS)
-        for panel in range(panels):
-            for j in range(COLUMNS):
-                token = min(begin + panel * COLUMNS + j, end - 1)
-                for d in range(size):
-                    turned[panel, d, j] = qkv[token, size + d] * factor
-        for t in range(0, length, ROWS):
-            for panel in range(panels):
-                float_tile(
-                    base + (begin + t) * line, line, 4, turned[panel].ctypes.data, COLUMNS * 4, size,
-                    zeros.ctypes.data, 0, logits.ctypes.data + panel * COLUMNS * 4, wide * 4,
-                )  # fmt: skip
-            rows = min(ROWS, length - t)
-            softmax_tile(logits.ctypes.data, wide * 4, length, panels, shares.ctypes.data)
-            for part in range(0, size, COLUMNS):
-                float_tile(
-                    logits.ctypes.data, wide * 4, 4, base + begin * line + (2 * size + part) * 4, line, length,
-                    zeros.ctypes.data, 0, tile.ctypes.data, COLUMNS * 4,
-                )  # fmt: skip
-                for r in range(rows):
-                    for c in range(COLUMNS):
-                        context[begin + t + r, part + c] = tile[r, c] * shares[r]
-        begin = end
-
-
-@helper
-def _attend_first(query: Any, x: Any, ends: Any, layer: Any, turned: Any, weights: Any, context: Any) -> None:
-    """Attention of each row's first token to the states `x` of its row, without keys and values of all of them.
-
-    The product of a query q with a key Wx + b differs from (W'q)x by what is the same for all tokens; the mean of
-    values Wx + b is W(mean of x) + b. Scratch: `weights`, as `_attend` needs it; of its rows only the first counts.
-    """
-    heads, factor = layer.heads, layer.factor
-    key, value, value_bias = turned
-    wide, hidden = key.shape
-    size = wide // heads
-    padded_size = query.shape[1] // heads
-    asked, mean = np.empty(hidden, np.float32), np.empty(hidden, np.float32)
-    shares = np.empty(ROWS, np.float32)
-    begin = 0
-    for row in range(len(ends)):
-        end = ends[row]
-        length = end - begin
-        wide_row = (length + COLUMNS - 1) // COLUMNS * COLUMNS
-        logits = weights[: ROWS * wide_row]
-        for h in range(heads):
-            asked[:] = 0
-            for d in range(size):
-                part, line = query[row, h * padded_size + d] * factor, key[h * size + d]
-                for i in range(hidden):
-                    asked[i] += part * line[i]
-            for j in range(length):
-                state, product = x[begin + j], float32(0)
-                for i in range(hidden):
-                    product += state[i] * asked[i]
-                logits[j] = product
-            softmax_tile(logits.ctypes.data, wide_row * 4, length, wide_row // COLUMNS, shares.ctypes.data)
-            mean[:] = 0
-            for j in range(length):
-                state, part = x[begin + j], logits[j] * shares[0]
-                for i in range(hidden):
-                    mean[i] += part * state[i]
-            for d in range(size):
-                line, product = value[h * size + d], value_bias[h * size + d]
-                for i in range(hidden):
-                    product += mean[i] * line[i]
-                context[row, h * padded_size + d] = product
-        begin = end
+                gelu_tile(q[0, 0], own, out_bytes)
 
 
 @helper
@@ -198,23 +112,23 @@ def _shaped(q: Any, scales: Any, rows: int, layer: Any) -> Any:
 
 
 @helper
-def _project(x: Any, tokens: int, layer: Any, out: Any, result: int, scratch: Any, limits: Any) -> None:
+def _project(x: Any, tokens: int, layer: Any, out: Any, result: int, scratch: Any) -> None:
     """A whole linear layer; see `result` of `_multiply`."""
     q, scales = _shaped(scratch.q, scratch.scales, x.shape[0], layer)
-    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], layer.limits)
     _multiply(q, tokens, scales, layer, 0, len(layer.weights), out, result)
 
 
 @helper
-def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: Any) -> None:
+def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any) -> None:
     """What follows attention, with `x` in place: two additions, each normalised.
 
     The wide layer's results exist in float32 for one block at a time, which a core's cache holds.
     """
-    _project(context, tokens, layer.mixed, x, ADDED, scratch, limits)
+    _project(context, tokens, layer.mixed, x, ADDED, scratch)
     _normalise(x, tokens, layer.attention_norm, layer.epsilon)
     q, scales = _shaped(scratch.q, scratch.scales, x.shape[0], layer.wide)
-    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], layer.wide.limits)
     q2, scales2 = _shaped(scratch.q2, scratch.scales2, x.shape[0], layer.narrow)
     blocks = scales2.shape[1]
     size = q2.shape[1] // blocks
@@ -222,38 +136,41 @@ def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: A
     panels = size // COLUMNS
     for b in range(blocks):
         _multiply(q, tokens, scales, layer.wide, b * panels, panels, wide, GELU)
-        _quantise(wide, tokens, q2, scales2, b, 1, limits)
+        _quantise(wide, tokens, q2, scales2, b, 1, layer.narrow.limits)
     _multiply(q2, tokens, scales2, layer.narrow, 0, len(layer.narrow.weights), x, ADDED)
     _normalise(x, tokens, layer.output_norm, layer.epsilon)
 
 
 @compiled
-def attend(
-    x: Any, tokens: int, ends: Any, layer: Any, first: int, last: int, context: Any, scratch: Any, limits: Any
-) -> None:
+def attend(x: Any, tokens: int, ends: Any, layer: Any, first: int, last: int, context: Any, scratch: Any) -> None:
     """`context` becomes the attention of the heads from `first` to before `last`.
 
     `x`: shape (tokens and some to spare, hidden), rows that end at `ends`; `context`: (the same, heads * size).
     """
     rows = x.shape[0]
     q, scales = _shaped(scratch.q, scratch.scales, rows, layer.inputs)
-    _quantise(x, tokens, q, scales, 0, scales.shape[1], limits)
+    _quantise(x, tokens, q, scales, 0, scales.shape[1], layer.inputs.limits)
     panels, size = len(layer.inputs.weights) // layer.heads, context.shape[1] // layer.heads
     qkv = scratch.qkv[: rows * 3 * size].reshape(rows, 3 * size)
+    rounded = layer.inputs.limits[0] > 0
     for h in range(first, last):
         _multiply(q, tokens, scales, layer.inputs, h * panels, panels, qkv, PLAIN)
-        _attend(qkv, ends, layer.factor, scratch.keys, scratch.logits, context[:, h * size : (h + 1) * size])
+        own = context[:, h * size : (h + 1) * size]
+        if rounded:
+            attend_integers(qkv, ends, layer.factor, scratch.pairs, scratch.logits, own)
+        else:
+            attend_floats(qkv, ends, layer.factor, scratch.keys, scratch.logits, own)
 
 
 @compiled
-def rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any, limits: Any) -> None:
+def rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any) -> None:
     """What follows attention in a layer, with `x` in place: see `_rest`."""
-    _rest(x, tokens, context, layer, scratch, limits)
+    _rest(x, tokens, context, layer, scratch)
 
 
 @compiled
 def first_tokens(
-    states: Any, ends: Any, layer: Any, turned: Any, x: Any, query: Any, context: Any, scratch: Any, limits: Any
+    states: Any, ends: Any, layer: Any, turned: Any, x: Any, query: Any, context: Any, scratch: Any
 ) -> None:
     """What a layer makes of the first token of each row of `states`, into `x`, one below the other.
 
@@ -263,10 +180,10 @@ def first_tokens(
     for row in range(len(ends)):
         x[row] = states[begin]
         begin = ends[row]
-    _project(x, len(ends), layer.inputs, query, PLAIN, scratch, limits)
+    _project(x, len(ends), layer.inputs, query, PLAIN, scratch)
     context[:] = 0
-    _attend_first(query, states, ends, layer, turned, scratch.logits, context)
-    _rest(x, len(ends), context, layer, scratch, limits)
+    attend_first(query, states, ends, layer, turned, scratch.logits, context)
+    _rest(x, len(ends), context, layer, scratch)
 
 
 @compiled

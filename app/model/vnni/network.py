@@ -13,21 +13,13 @@ from numpy.typing import NDArray
 from app.model.packed.flat import Flat, Ints
 from app.model.types import FloatArray
 from app.model.vnni import kernels
+from app.model.vnni.rows import RAISE
 from app.model.vnni.team import Team, Wait, Workspace
 from app.model.vnni.tile_size import ROWS
-from app.model.vnni.weights import LEVELS, ROOM, Product, Shape, Tensors, padded, product, read
+from app.model.vnni.weights import Product, Shape, Tensors, padded, product, read
 
 CHUNK_TOKENS = 384
 """Tokens that a thread computes at a time, if rows are not longer: what lies between products stays in its cache."""
-
-
-LIMITS = {
-    32: (np.float32(0), np.int32(0), np.float32(1)),
-    16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM)),
-    8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30)),
-}
-"""The largest integer, what is added to make it fit its type, and the largest norm of a block of them; 0 where numbers
-stay as they are."""
 TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.uint8}
 """Of what is multiplied by weights."""
 
@@ -56,6 +48,7 @@ class Scratch(NamedTuple):
     block: FloatArray
     qkv: FloatArray
     keys: FloatArray
+    pairs: NDArray[np.int16]
     logits: FloatArray
 
 
@@ -113,7 +106,7 @@ class Network:
 
     def _first_states(self, tokens: tuple[Ints, Ints, Ints], ends: Ints, team: Team) -> FloatArray:
         """Last hidden states of each row's first token, shape (rows, hidden)."""
-        count, limits, last = len(tokens[0]), LIMITS[self.shape.bits], self.layers[-1]
+        count, last = len(tokens[0]), self.layers[-1]
         hidden, width = self.tables[0].shape[1], last.inputs.outputs
         longest = int(np.diff(ends, prepend=0).max())
         work, scratch = team.works[0], [self._scratch(count, longest, each) for each in team.works]
@@ -124,16 +117,16 @@ class Network:
         def member(own: int, wait: Wait) -> None:
             first, stop = rows[own].start, rows[own].stop
             for layer in self.layers[:-1]:
-                kernels.attend(x, count, ends, layer, heads[own].start, heads[own].stop, context, scratch[own], limits)
+                kernels.attend(x, count, ends, layer, heads[own].start, heads[own].stop, context, scratch[own])
                 wait()
-                kernels.rest(x[first:], stop - first, context[first:], layer, scratch[own], limits)
+                kernels.rest(x[first:], stop - first, context[first:], layer, scratch[own])
                 wait()
 
         team.run(member)
         first, query, context = (
             work.floats(name, len(ends), size) for name, size in (("first", hidden), ("query", width), ("own", width))
         )
-        kernels.first_tokens(x, ends, last, self.turned, first, query, context, scratch[0], limits)
+        kernels.first_tokens(x, ends, last, self.turned, first, query, context, scratch[0])
         return first[: len(ends), : len(self.norm[0])].copy()
 
     def _scratch(self, tokens: int, longest: int, work: Workspace) -> Scratch:
@@ -149,14 +142,15 @@ class Network:
             work.line("block", rows * wide.inputs // wide.blocks),
             work.line("qkv", rows * 3 * size),
             work.line("keys", size * padded(longest)),
+            work.line("pairs", (4 * size + ROWS) * padded(longest) // 2 + 4 * ROWS * size).view(np.int16),
             work.line("logits", ROWS * padded(longest)),
         )
 
 
 def _layer(tensors: Tensors, prefix: str, shape: Shape) -> Layer:
     inputs, mixed, wide, narrow = (
-        product(*(tensors[f"{prefix}{name}.{part}"] for part in ("weight", "scales", "bias")))
-        for name in ("inputs", "mixed", "wide", "narrow")
+        product(*(tensors[f"{prefix}{name}.{part}"] for part in ("weight", "scales", "bias")), raised=raised)
+        for name, raised in (("inputs", 0.0), ("mixed", 0.0), ("wide", 0.0), ("narrow", RAISE))
     )
     attention_norm, output_norm = (_pair(tensors, f"{prefix}{name}") for name in ("attention_norm", "output_norm"))
     factor, epsilon = np.float32(shape.size**-0.5), np.float32(shape.epsilon)

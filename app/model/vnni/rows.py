@@ -5,12 +5,15 @@ Addresses are integers; rows have a multiple of 32 numbers.
 
 from __future__ import annotations
 
-from math import pi
+from math import erfc, pi
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
+from app.model.cpus import has_wide_registers
+from app.model.types import FloatArray
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import (
     F32,
@@ -33,10 +36,16 @@ from app.model.vnni.tiles import (
 )
 
 LOWEST = -3e38
-LEAST_EXPONENT = -87.0
-LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
-EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-"""Cephes, expf: e to the power of r is 1 + r + r * r times this polynomial, for |r| <= ln(2) / 2."""
+LEAST_EXPONENT = -126.0
+LOG2_E = 1.4426950408889634
+ROUNDING = 1.5 * 2.0**23
+"""A float32 of which the last bit is 1: what is added to it is rounded to an integer, which its last bits then are."""
+EXP2 = (1.5345812e-4, 1.3399931e-3, 9.6184890e-3, 5.5503288e-2, 0.24022647, 0.69314721, 1.0)
+"""2 to the power of r for |r| <= 1 / 2, to a share of 2e-9: the polynomial of degree 6 whose largest error is least."""
+RAISE = 0.17
+"""GELU is nowhere lower than this below zero."""
+FLAT = 4.8
+"""Behind it, as far as integers go, the normal distribution is flat."""
 ERF_STEP = 0.3275911
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 
@@ -50,6 +59,7 @@ def _call(builder: Builder, name: str, *arguments: Value) -> Value:
 
 
 def _larger(builder: Builder, one: Value, other: Value) -> Value:
+    """The larger of two numbers; `other` where one of them is none."""
     return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
 
@@ -71,17 +81,24 @@ def _sum(builder: Builder, one: Value, other: Value) -> Value:
     return builder.fadd(one, other)
 
 
-def _exp(builder: Builder, x: Value) -> Value:
-    """e to the power of x <= 0, within 2e-7 of it."""
-    x = _larger(builder, x, _constant(LEAST_EXPONENT))
-    whole = _call(builder, "llvm.nearbyint.v16f32", builder.fmul(x, _constant(LOG2_E)))
-    r = fused(builder, whole, _constant(-LN_2), x)
-    p = _constant(EXP[0])
-    for coefficient in EXP[1:]:
+def _split(builder: Builder, x: Value) -> tuple[Value, Value]:
+    """What rounding takes from numbers, and the integers, of which only the last 22 bits are right.
+
+    Not by subtracting `ROUNDING` again: the compiler, which may reorder sums, would leave both away.
+    """
+    rest = builder.fsub(x, _call(builder, "llvm.nearbyint.v16f32", x))
+    return rest, builder.bitcast(builder.fadd(x, _constant(ROUNDING)), INTS)
+
+
+def _exp2(builder: Builder, x: Value) -> Value:
+    """2 to the power of x <= 0, to a share of 2e-7; of the least normal number where it would be smaller."""
+    x = _larger(builder, _constant(LEAST_EXPONENT), x)
+    r, whole = _split(builder, x)
+    p = _constant(EXP2[0])
+    for coefficient in EXP2[1:]:
         p = fused(builder, p, r, _constant(coefficient))
-    p = builder.fadd(fused(builder, builder.fmul(p, r), r, r), _constant(1.0))
-    exponent = builder.add(builder.fptosi(whole, INTS), ir.Constant(INTS, [127] * LANES))
-    return builder.fmul(p, builder.bitcast(builder.shl(exponent, ir.Constant(INTS, [23] * LANES)), FLOATS))
+    exponent = builder.shl(whole, ir.Constant(INTS, [23] * LANES))
+    return builder.bitcast(builder.add(builder.bitcast(p, INTS), exponent), FLOATS)
 
 
 def _gelu(builder: Builder, x: Value) -> Value:
@@ -89,30 +106,59 @@ def _gelu(builder: Builder, x: Value) -> Value:
     return builder.fmul(x, _normal(builder, x)[0])
 
 
+def _quick_gelu(builder: Builder, x: Value) -> Value:
+    """GELU within 8e-6, for what is rounded afterwards: x if it is positive, less a cubic of one of 16 pieces."""
+    spot = fused(builder, _call(builder, "llvm.fabs.v16f32", x), _constant(LANES / FLAT), _constant(-0.5))
+    spot = builder.select(builder.fcmp_ordered("<", spot, _constant(LANES - 0.5001)), spot, _constant(LANES - 0.5001))
+    r, piece = _split(builder, spot)
+    known = function(builder, "llvm.x86.avx512.permvar.sf.512", FLOATS, [FLOATS, INTS])
+    p, *others = (builder.call(known, [ir.Constant(FLOATS, list(map(float, one))), piece]) for one in _pieces())
+    for coefficient in others:
+        p = fused(builder, p, r, coefficient)
+    return builder.fsub(_larger(builder, _constant(0.0), x), p)
+
+
+def _pieces() -> FloatArray:
+    """Coefficients, shape (4, pieces), the highest power first, of what x / 2 * erfc(x / sqrt 2) is up to `FLAT`.
+
+    A cubic is of the place in its piece, between -0.5 and 0.5, and right at Chebyshev's nodes.
+    """
+    nodes = np.cos(pi * (np.arange(4) + 0.5) / 4) / 2
+    places = (np.arange(LANES)[:, None] + 0.5 + nodes) * FLAT / LANES
+    values = [[x / 2 * erfc(x * 0.5**0.5) for x in own] for own in places]
+    return np.linalg.solve(np.vander(nodes), np.transpose(values)).astype(np.float32)
+
+
 def _normal(builder: Builder, x: Value) -> tuple[Value, Value]:
     """The normal distribution's share below x, and e to the power of -x * x / 2."""
-    z = builder.fmul(_call(builder, "llvm.fabs.v16f32", x), _constant(0.5**0.5))
-    t = builder.fdiv(_constant(1.0), fused(builder, z, _constant(ERF_STEP), _constant(1.0)))
-    p = _constant(ERF[0])
+    size = _call(builder, "llvm.fabs.v16f32", x)
+    divisor = fused(builder, size, _constant(ERF_STEP * 0.5**0.5), _constant(1.0))
+    t = builder.fdiv(_constant(1.0), divisor)
+    p = _constant(ERF[0] / 2)
     for coefficient in ERF[1:]:
-        p = fused(builder, p, t, _constant(coefficient))
-    tail = _exp(builder, builder.fmul(builder.fmul(z, z), _constant(-1.0)))
-    above = builder.fmul(builder.fmul(builder.fmul(p, t), tail), _constant(0.5))
+        p = fused(builder, p, t, _constant(coefficient / 2))
+    tail = _exp2(builder, builder.fmul(builder.fmul(x, x), _constant(-LOG2_E / 2)))
+    above = builder.fmul(builder.fmul(p, t), tail)
     below = builder.fsub(_constant(1.0), above)
     return builder.select(builder.fcmp_ordered(">=", x, _constant(0.0)), below, above), tail
 
 
 @placed
-def gelu_tile(_context: Any, tile: Any, step: Any) -> Any:
-    """GELU of six rows of 32 numbers, `step` bytes apart, in place."""
-    signature = types.void(types.intp, types.intp)
+def gelu_tile(_context: Any, kind: Any, tile: Any, step: Any) -> Any:
+    """GELU of six rows of 32 numbers, `step` bytes apart, in place; as they are to be rounded to the type of `kind`.
+
+    For uint8 it is raised by `RAISE`, so that no number is negative.
+    """
+    signature = types.void(kind, types.intp, types.intp)
+    gelu = _quick_gelu if kind != types.float32 and has_wide_registers() else _gelu
+    plus = RAISE if kind == types.uint8 else 0.0
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         def replace(row: Value, held: list[list[Value]]) -> list[list[Value]]:
-            first = builder.add(arguments[0], builder.mul(row, arguments[1]))
+            first = builder.add(arguments[1], builder.mul(row, arguments[2]))
             for part, value in zip(PARTS, vectors(builder, first, I64(0), FLOATS), strict=True):
                 place = at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS)
-                builder.store(_gelu(builder, value), place, align=4)
+                builder.store(builder.fadd(gelu(builder, value), _constant(plus)), place, align=4)
             return held
 
         repeat(builder, I64(ROWS), [], replace)
@@ -173,16 +219,17 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
                 for row, own in zip(rows, held, strict=True)
             ]
 
-        highest = [
-            spread(builder, _reduced(builder, _larger(builder, *own), _larger), FLOATS)
-            for own in repeat(builder, panels, [[_constant(LOWEST) for _ in PARTS]] * ROWS, largest)
-        ]
+        found = repeat(builder, panels, [[_constant(LOWEST) for _ in PARTS]] * ROWS, largest)
+        highest = [_reduced(builder, _larger(builder, *own), _larger) for own in found]
+        below = [spread(builder, builder.fmul(most, F32(-LOG2_E)), FLOATS) for most in highest]
 
         def weigh(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             sums = []
-            for row, own, most in zip(rows, held, highest, strict=True):
+            for row, own, least in zip(rows, held, below, strict=True):
                 first = builder.add(row, builder.mul(panel, I64(4 * COLUMNS)))
-                weights = [_exp(builder, builder.fsub(value, most)) for value in read(panel, row)]
+                weights = [
+                    _exp2(builder, fused(builder, value, _constant(LOG2_E), least)) for value in read(panel, row)
+                ]
                 for part, weight in zip(PARTS, weights, strict=True):
                     builder.store(weight, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)
                 sums.append([builder.fadd(old, weight) for old, weight in zip(own, weights, strict=True)])
@@ -221,6 +268,59 @@ def extent(_context: Any, row: Any, panels: Any) -> Any:
 
 
 @placed
+def column_extents(_context: Any, rows: Any, step: Any, count: Any, most: Any, squares: Any) -> Any:
+    """Writes the largest sizes of 32 columns of `count` rows to `most`, and the sums of their squares to `squares`."""
+    signature = types.void(*[types.intp] * 5)
+
+    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
+        rows, step, count, *results = arguments
+
+        def look(row: Value, held: list[list[Value]]) -> list[list[Value]]:
+            values = vectors(builder, builder.add(rows, builder.mul(row, step)), I64(0), FLOATS)
+            sizes = [_call(builder, "llvm.fabs.v16f32", value) for value in values]
+            return [
+                [_larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
+                [fused(builder, value, value, old) for value, old in zip(values, held[1], strict=True)],
+            ]
+
+        found = repeat(builder, count, [[_constant(0.0) for _ in PARTS]] * 2, look)
+        for target, own in zip(results, found, strict=True):
+            for part, value in zip(PARTS, own, strict=True):
+                builder.store(value, at(builder, builder.add(target, I64(4 * LANES * part)), FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@placed
+def to_pairs(_context: Any, rows: Any, step: Any, pairs: Any, factors: Any, result: Any) -> Any:
+    """Writes 32 columns of pairs of rows, times `factors`, as int16: a column's two beside each other."""
+    signature = types.void(*[types.intp] * 5)
+
+    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
+        rows, step, pairs, factors, result = arguments
+        by = vectors(builder, factors, I64(0), FLOATS)
+        low, above = (ir.Constant(INTS, [number] * LANES) for number in (0xFFFF, 16))
+
+        def write(pair: Value, held: list[list[Value]]) -> list[list[Value]]:
+            first = builder.add(rows, builder.mul(builder.add(pair, pair), step))
+            both = (vectors(builder, row, I64(0), FLOATS) for row in (first, builder.add(first, step)))
+            for part, factor, *own in zip(PARTS, by, *both, strict=True):
+                one, other = (
+                    builder.bitcast(fused(builder, value, factor, _constant(ROUNDING)), INTS) for value in own
+                )
+                joined = builder.or_(builder.and_(one, low), builder.shl(other, above))
+                place = builder.add(builder.add(result, builder.mul(pair, I64(4 * COLUMNS))), I64(4 * LANES * part))
+                builder.store(joined, at(builder, place, INTS), align=4)
+            return held
+
+        repeat(builder, pairs, [], write)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@placed
 def to_numbers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: Any, shift: Any) -> Any:
     """Writes the numbers of a row times `factor` to `q` in the type of `kind`: integers are rounded, plus `shift`."""
     signature = types.void(types.intp, types.intp, kind, types.intp, types.float32, types.int32)
@@ -229,16 +329,17 @@ def to_numbers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: 
 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         row, panels, _, q, factor, shift = arguments
-        by, plus = spread(builder, factor, FLOATS), spread(builder, shift, INTS)
+        by = spread(builder, factor, FLOATS)
+        plus = builder.fadd(spread(builder, builder.sitofp(shift, F32), FLOATS), _constant(ROUNDING))
         size = kind.bitwidth // 8
 
         def write(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             first = builder.add(q, builder.mul(panel, I64(size * COLUMNS)))
             for part, value in zip(PARTS, vectors(builder, row, panel, FLOATS), strict=True):
-                result = builder.fmul(value, by)
-                if not plain:
-                    whole = builder.fptosi(_call(builder, "llvm.nearbyint.v16f32", result), INTS)
-                    result = builder.trunc(builder.add(whole, plus), narrow)
+                if plain:
+                    result = builder.fmul(value, by)
+                else:
+                    result = builder.trunc(builder.bitcast(fused(builder, value, by, plus), INTS), narrow)
                 builder.store(result, at(builder, builder.add(first, I64(size * LANES * part)), narrow), align=1)
             return held
 

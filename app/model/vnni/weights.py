@@ -28,6 +28,16 @@ LEVELS = {16: 32767, 8: 127}
 TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.int8}
 ROOM = 46320
 """Norm of a block of int16: the product of two such blocks, however they lie, stays in int32. Rounding included."""
+Limits = tuple[np.float32, np.int32, np.float32]
+"""Of the integers that rows become: the largest, what is added to make them fit their type, the largest norm of a
+block; 0 where numbers stay as they are."""
+LIMITS: dict[int, Limits] = {
+    32: (np.float32(0), np.int32(0), np.float32(1)),
+    16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM)),
+    8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30)),
+}
+RAISED: Limits = (np.float32(255), np.int32(0), np.float32(1e30))
+"""Of numbers that are not negative."""
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -47,13 +57,14 @@ class Product(NamedTuple):
     """A linear layer as the kernels take it.
 
     `weights`: shape (panels of 32 columns, blocks, steps, 32, numbers in 32 bits); `factors` and `starts`: (panels,
-    blocks, 32); `bias`: (columns,).
+    blocks, 32); `bias`: (columns,). `limits` are of the integers that the other factor becomes.
     """
 
     weights: NDArray[Any]
     factors: FloatArray
     starts: NDArray[np.int32]
     bias: FloatArray
+    limits: Limits
 
     @property
     def outputs(self) -> int:
@@ -91,20 +102,25 @@ def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
     return integers.reshape(outputs, inputs), scales
 
 
-def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray) -> Product:
-    """The layout of what `quantised` gave."""
+def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray, *, raised: float = 0.0) -> Product:
+    """The layout of what `quantised` gave. Bytes that are multiplied by it stand for numbers `raised` by so much."""
     (outputs, inputs), blocks = integers.shape, scales.shape[1]
     each = 4 // integers.itemsize
-    panels, size = outputs // COLUMNS, inputs // blocks
+    panels, size, limits = outputs // COLUMNS, inputs // blocks, LIMITS[8 * integers.itemsize]
     layout = integers.reshape(panels, COLUMNS, blocks, size // each, each).transpose(0, 2, 3, 1, 4)
     starts = np.zeros(scales.shape, np.int32)
-    if each == 4:  # the other factor is a byte without sign, 128 too high
-        starts = -128 * integers.reshape(outputs, blocks, size).sum(axis=2, dtype=np.int32)
+    if each == 4:  # the other factor is a byte without sign
+        sums = integers.reshape(outputs, blocks, size).sum(axis=2, dtype=np.int32)
+        if raised:
+            limits, bias = RAISED, bias - np.float32(raised) * (sums * scales).sum(axis=1)
+        else:
+            starts = -limits[1] * sums
     return Product(
         np.ascontiguousarray(layout),
         _by_panel(scales),
         _by_panel(starts),
         bias.astype(np.float32),
+        limits,
     )
 
 

@@ -158,12 +158,19 @@ def test_another_activation_is_refused(tmp_path: Path) -> None:
         write_fixed_point(read_artifact(directory), tmp_path / "model.vnni", 16)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_weights_that_are_no_numbers_are_found_at_load(value: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("embeddings.LayerNorm.bias", value) for value in (np.nan, np.inf, 1e30)),
+        *((f"encoder.layer.0.attention.self.{name}.bias", np.nan) for name in ("query", "key", "value")),
+        *((f"encoder.layer.0.{name}.dense.bias", np.nan) for name in ("attention.output", "intermediate", "output")),
+    ],
+)
+def test_weights_that_are_no_numbers_are_found_at_load(name: str, value: float, tmp_path: Path) -> None:
     """Integers would hide them. Numbers too large to square count as such."""
     directory = write_tiny("bert", tmp_path / "model")
     weights = load_file(directory / "model.safetensors")
-    weights["bert.embeddings.LayerNorm.bias"][3] = value
+    weights[f"bert.{name}"][3] = value
     save_file(weights, directory / "model.safetensors", {"format": "pt"})
     (directory / "vnni").mkdir()
     write_fixed_point(read_artifact(directory), directory / INT16, 16)

@@ -57,7 +57,7 @@ def _activate(out: Any, first: int, activated: Any) -> None:
             line, own = out[t + r][first:], activated[t + r][first:]
             for c in range(COLUMNS):
                 own[c] = line[c]
-        gelu_tile(activated.ctypes.data + t * step + first * BYTES, step)
+        gelu_tile(out[0, 0], activated.ctypes.data + t * step + first * BYTES, step)
 
 
 @compiled

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from app.model.vnni import tiles
-from app.model.vnni.rows import extent, gelu_slopes, gelu_tile, softmax_tile, to_numbers
+from app.model.vnni import rows, tiles
+from app.model.vnni.rows import RAISE, extent, gelu_slopes, gelu_tile, softmax_tile, to_numbers
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile, float_tile
 
@@ -88,18 +88,23 @@ def test_products_of_floats(steps: int) -> None:
     assert not c[:, COLUMNS:].any()
 
 
-@njit
-def activate(tile: Any) -> None:
-    gelu_tile(tile.ctypes.data, tile.strides[0])
+def activate(kind: Any, tile: Any) -> None:
+    gelu_tile(kind, tile.ctypes.data, tile.strides[0])
 
 
-def test_gelu() -> None:
-    """Against the error function in 64 bits."""
-    x = np.concatenate([np.linspace(-12, 12, ROWS * COLUMNS - 4), [0, -0.0, 1e-30, 80]]).astype(np.float32)
+@pytest.mark.parametrize("wide", [True, False], ids=["quick", "portable"])
+@pytest.mark.parametrize(("kind", "off"), [(np.float32, 5e-7), (np.int16, 8e-6), (np.uint8, 8e-6)])
+def test_gelu(kind: type[np.generic], off: float, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the error function in 64 bits; what bytes without sign are to stand for is raised above zero."""
+    if not wide:
+        monkeypatch.setattr(rows, "has_wide_registers", lambda: False)
+    x = np.concatenate([np.linspace(-12, 12, ROWS * COLUMNS - 5), [0, -0.0, 1e-30, 80, np.nan]]).astype(np.float32)
     tile = x.reshape(ROWS, COLUMNS).copy()
-    activate(tile)
-    expected = [value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x.astype(float)]
-    np.testing.assert_allclose(tile.ravel(), expected, atol=5e-7, rtol=1e-6)
+    njit(activate)(kind(0), tile)
+    raised = RAISE if kind is np.uint8 else 0
+    expected = [raised + value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x.astype(float)]
+    np.testing.assert_allclose(tile.ravel(), expected, atol=off, rtol=1e-6)
+    assert raised == 0 or np.nanmin(tile) >= 0
 
 
 @njit

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from app.errors import ArtifactError
 from app.model.vnni import kernels
-from app.model.vnni.network import LIMITS, Scratch
+from app.model.vnni.network import Scratch
 from app.model.vnni.tile_size import ROWS
 from app.model.vnni.weights import BLOCKS, LEVELS, ROOM, Shape, product, quantised, read, write
 
@@ -56,8 +56,8 @@ def test_no_sum_leaves_int32(kind: str, bits: int) -> None:
     kind_of = np.int16 if bits == 16 else np.uint8
     empty = np.zeros(1, np.float32)
     q, s = np.zeros(66 * WIDTH, kind_of), np.zeros(66 * layer.blocks, np.float32)
-    scratch = Scratch(q, q[:1], s, empty, empty, empty, empty, empty)
-    kernels._project(x, 60, layer, out, kernels.PLAIN, scratch, LIMITS[bits])
+    scratch = Scratch(q, q[:1], s, empty, empty, empty, empty, q.view(np.int16), empty)
+    kernels._project(x, 60, layer, out, kernels.PLAIN, scratch)
     expected = x[:60].astype(float) @ values.T
     off = 1.01 * SIZE[16] ** 0.5 / ROOM if bits == 16 else 0.02  # half a step in each factor
     np.testing.assert_allclose(out[:60], expected, atol=np.abs(expected).max() * off)
