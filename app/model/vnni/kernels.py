@@ -12,7 +12,7 @@ from numba import float32
 
 from app.model.compiled import compiled, helper
 from app.model.vnni.attention import attend_first, attend_floats, attend_integers
-from app.model.vnni.rows import extent, gelu_tile, to_numbers
+from app.model.vnni.rows import extent, fetch, gelu_tile, to_numbers
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile
 
@@ -21,39 +21,46 @@ PLAIN, GELU, ADDED = 0, 1, 2
 
 
 @helper
-def _normalise(x: Any, tokens: int, norm: Any, epsilon: Any) -> None:
-    """Layer normalisation of `tokens` rows in place, by weight and bias, of as many columns as these have."""
+def _normalise_row(row: Any, norm: Any, epsilon: Any) -> Any:
+    """Layer normalisation by weight and bias, in place; the mean there was, and the inverse of the deviation."""
     weight, bias = norm
     size = len(weight)
+    mean = float32(0)
+    for i in range(size):
+        mean += row[i]
+    mean /= float32(size)
+    squares = float32(0)
+    for i in range(size):
+        squares += (row[i] - mean) * (row[i] - mean)
+    factor = float32(1.0) / np.sqrt(squares / float32(size) + epsilon)
+    for i in range(size):
+        row[i] = (row[i] - mean) * factor * weight[i] + bias[i]
+    return mean, factor
+
+
+@helper
+def _normalise(x: Any, tokens: int, norm: Any, epsilon: Any) -> None:
+    """Layer normalisation of `tokens` rows in place, of as many columns as weight and bias have."""
     for t in range(tokens):
-        row = x[t, :size]
-        mean = float32(0)
-        for i in range(size):
-            mean += row[i]
-        mean /= float32(size)
-        squares = float32(0)
-        for i in range(size):
-            squares += (row[i] - mean) * (row[i] - mean)
-        factor = float32(1.0) / np.sqrt(squares / float32(size) + epsilon)
-        for i in range(size):
-            row[i] = (row[i] - mean) * factor * weight[i] + bias[i]
+        _normalise_row(x[t, : len(norm[0])], norm, epsilon)
 
 
 @compiled
 def embed(
     ids: Any, types: Any, positions: Any, words: Any, scales: Any, places: Any, segments: Any, norm: Any, epsilon: Any,
-    x: Any,
+    x: Any, moments: Any,
 ) -> None:  # fmt: skip
     """`x`, shape (tokens, hidden), becomes the normalised sum of three tables' rows.
 
-    `words` are int16 with a scale for each; `norm`: weight and bias.
+    `words` are int16 with a scale for each; `norm`: weight and bias. `moments`, shape (tokens, 2), become the mean of
+    each sum and the inverse of its deviation.
     """
     for t in range(len(ids)):
         word, scale, place, segment = words[ids[t]], scales[ids[t]], places[positions[t]], segments[types[t]]
         row = x[t]
         for i in range(len(word)):
             row[i] = float32(word[i]) * scale + place[i] + segment[i]
-    _normalise(x, len(ids), norm, epsilon)
+        moments[t, 0], moments[t, 1] = _normalise_row(row[: len(norm[0])], norm, epsilon)
 
 
 @helper
@@ -141,20 +148,50 @@ def _rest(x: Any, tokens: int, context: Any, layer: Any, scratch: Any) -> None:
     _normalise(x, tokens, layer.output_norm, layer.epsilon)
 
 
+@helper
+def _look_up(tokens: Any, tables: Any, head: int, qkv: Any) -> None:
+    """A head's queries, keys and values in the first layer: see `first_layer`."""
+    ids, types, positions, moments = tokens
+    width = qkv.shape[1]
+    begin = head * width
+    sums, bias = tables.sums[begin : begin + width], tables.bias[begin : begin + width]
+    for t in range(len(ids)):
+        mean, factor = moments[t, 0], moments[t, 1]
+        scale, shift = tables.scales[ids[t], head] * factor, mean * factor
+        word = tables.words[ids[t]][begin : begin + width]
+        place = tables.places[positions[t]][begin : begin + width]
+        segment = tables.segments[types[t]][begin : begin + width]
+        own = qkv[t]
+        for c in range(width):
+            own[c] = float32(word[c]) * scale + (place[c] + segment[c]) * factor + (bias[c] - sums[c] * shift)
+
+
 @compiled
-def attend(x: Any, tokens: int, ends: Any, layer: Any, first: int, last: int, context: Any, scratch: Any) -> None:
+def attend(
+    x: Any, tokens: Any, tables: Any, ends: Any, layer: Any, first: int, last: int, context: Any, scratch: Any
+) -> None:
     """`context` becomes the attention of the heads from `first` to before `last`.
 
     `x`: shape (tokens and some to spare, hidden), rows that end at `ends`; `context`: (the same, heads * size).
+    `tokens`: ids, types, positions and moments, which `tables`, unless they are empty, are asked for.
     """
-    rows = x.shape[0]
+    rows, count, known = x.shape[0], len(tokens[0]), len(tables.words) > 0
     q, scales = _shaped(scratch.q, scratch.scales, rows, layer.inputs)
-    _quantise(x, tokens, q, scales, 0, scales.shape[1], layer.inputs.limits)
-    panels, size = len(layer.inputs.weights) // layer.heads, context.shape[1] // layer.heads
+    size = context.shape[1] // layer.heads
+    if known:
+        start, row_bytes = tables.words.ctypes.data + first * 3 * size * 2, tables.words.strides[0]
+        for t in range(count):
+            fetch(start + tokens[0][t] * row_bytes, (last - first) * 3 * size * 2)
+    else:
+        _quantise(x, count, q, scales, 0, scales.shape[1], layer.inputs.limits)
+    panels = len(layer.inputs.weights) // layer.heads
     qkv = scratch.qkv[: rows * 3 * size].reshape(rows, 3 * size)
     rounded = layer.inputs.limits[0] > 0
     for h in range(first, last):
-        _multiply(q, tokens, scales, layer.inputs, h * panels, panels, qkv, PLAIN)
+        if known:
+            _look_up(tokens, tables, h, qkv)
+        else:
+            _multiply(q, count, scales, layer.inputs, h * panels, panels, qkv, PLAIN)
         own = context[:, h * size : (h + 1) * size]
         if rounded:
             attend_integers(qkv, ends, layer.factor, scratch.pairs, scratch.logits, own)

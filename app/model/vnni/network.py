@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.model.packed.flat import Flat, Ints
 from app.model.types import FloatArray
 from app.model.vnni import kernels
+from app.model.vnni.first_layer import empty_tables, first_tables
 from app.model.vnni.rows import RAISE
 from app.model.vnni.team import Team, Wait, Workspace
 from app.model.vnni.tile_size import ROWS
@@ -63,6 +64,8 @@ class Network:
         self.turned = tuple(tensors[last + name] for name in ("key.weight", "value.weight", "value.bias"))
         self.tables = tuple(tensors[f"embeddings.{name}"] for name in ("words", "scales", "positions", "types"))
         self.norm = _pair(tensors, "embeddings.norm")
+        self.known = [first_tables(tensors, self.shape.heads) if count > 1 else empty_tables()]
+        self.known += [empty_tables()] * (count - 1)
         self.dense, self.out = _pair(tensors, "head.dense"), _pair(tensors, "head.out")
 
     def check(self, flat: Flat) -> None:
@@ -111,13 +114,15 @@ class Network:
         longest = int(np.diff(ends, prepend=0).max())
         work, scratch = team.works[0], [self._scratch(count, longest, each) for each in team.works]
         x, context = work.floats("x", count, hidden), work.floats("context", count, width)
-        kernels.embed(*tokens, *self.tables, self.norm, np.float32(self.shape.epsilon), x)
+        moments = np.empty((count, 2), np.float32)
+        kernels.embed(*tokens, *self.tables, self.norm, np.float32(self.shape.epsilon), x, moments)
         heads, rows = team.spans(self.shape.heads), team.spans(count, ROWS)
 
         def member(own: int, wait: Wait) -> None:
             first, stop = rows[own].start, rows[own].stop
-            for layer in self.layers[:-1]:
-                kernels.attend(x, count, ends, layer, heads[own].start, heads[own].stop, context, scratch[own])
+            for layer, known in zip(self.layers[:-1], self.known, strict=False):
+                span = (heads[own].start, heads[own].stop)
+                kernels.attend(x, (*tokens, moments), known, ends, layer, *span, context, scratch[own])
                 wait()
                 kernels.rest(x[first:], stop - first, context[first:], layer, scratch[own])
                 wait()

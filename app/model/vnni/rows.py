@@ -36,6 +36,8 @@ from app.model.vnni.tiles import (
 )
 
 LOWEST = -3e38
+LINE_BYTES = 64
+"""What memory gives at a time."""
 LEAST_EXPONENT = -126.0
 LOG2_E = 1.4426950408889634
 ROUNDING = 1.5 * 2.0**23
@@ -344,6 +346,28 @@ def to_numbers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: 
             return held
 
         repeat(builder, panels, [], write)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@placed
+def fetch(_context: Any, address: Any, count: Any) -> Any:
+    """Asks for so many bytes, which are read soon, to be brought to the core's cache."""
+    signature = types.void(types.intp, types.intp)
+
+    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
+        address, count = arguments
+        place = ir.IntType(8).as_pointer()
+        known = function(builder, "llvm.prefetch.p0", ir.VoidType(), [place, I32, I32, I32])
+        how = (I32(0), I32(2), I32(1))  # for reading, to the second cache, of data
+
+        def ask(line: Value, held: list[list[Value]]) -> list[list[Value]]:
+            first = builder.add(address, builder.mul(line, I64(LINE_BYTES)))
+            builder.call(known, [builder.inttoptr(first, place), *how])
+            return held
+
+        repeat(builder, builder.udiv(builder.add(count, I64(LINE_BYTES - 1)), I64(LINE_BYTES)), [], ask)
         return context.get_dummy_value()
 
     return signature, code

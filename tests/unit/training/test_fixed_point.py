@@ -20,7 +20,9 @@ from app.model.backends.graphs import VNNI_GRAPHS
 from app.model.bucketing import Budget
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, FloatArray
+from app.model.vnni import first_layer
 from app.model.vnni.network import CHUNK_TOKENS, shares
+from app.model.vnni.weights import read
 from tests.unit.training.export_models import PAIRS, write_tiny
 from training.graphs.fixed_point import write_fixed_point
 from training.parity import kendall_tau
@@ -68,6 +70,44 @@ def test_16_bits_are_close_to_float32(pair: Pair) -> None:
     assert np.ptp(pair.expected, axis=0).min() > 0.1
     for label in range(3):
         assert kendall_tau(pair.expected[:, label], found[:, label]) > 0.998
+
+
+def test_tables_of_the_first_layer_give_what_its_product_does(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not made where they would be large."""
+    found = pair.load().logits(pair.rows)
+    monkeypatch.setattr(first_layer, "LARGEST_BYTES", 0)
+    without = pair.load().logits(pair.rows)
+    assert (found != without).any()
+    assert np.abs(without - pair.expected).max() < 1e-3 * np.ptp(pair.expected)
+
+
+def test_tables_of_the_first_layer_are_those_of_a_normalised_sum(pair: Pair) -> None:
+    """As normalised in 64 bits and multiplied by what the integers stand for."""
+    shape, tensors = read(pair.directory / INT16)
+    tables = first_layer.first_tables(tensors, shape.heads)
+    integers, scales = tensors["layers.0.inputs.weight"].astype(float), tensors["layers.0.inputs.scales"]
+    weights = integers * np.repeat(scales, integers.shape[1] // scales.shape[1], axis=1)
+    gain, bias = tensors["embeddings.norm.weight"], tensors["embeddings.norm.bias"]
+    for word, place, segment in ((2, 3, 0), (11, 9, 0), (40, 0, 0)):
+        total = tensors["embeddings.words"][word] * tensors["embeddings.scales"][word].astype(float)
+        total = (total + tensors["embeddings.positions"][place] + tensors["embeddings.types"][segment])[: len(gain)]
+        mean, factor = total.mean(), 1 / np.sqrt(total.var() + shape.epsilon)
+        expected = weights[:, : len(gain)] @ ((total - mean) * factor * gain + bias) + tensors["layers.0.inputs.bias"]
+        words = tables.words[word] * np.repeat(tables.scales[word], len(weights) // shape.heads)
+        found = factor * (words + tables.places[place] + tables.segments[segment] - mean * tables.sums) + tables.bias
+        np.testing.assert_allclose(found, expected, atol=5e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("graph", VNNI_GRAPHS)
+def test_a_model_of_one_layer_has_no_tables(graph: str, tmp_path: Path) -> None:
+    """It computes no keys and values."""
+    directory = write_tiny("bert", tmp_path / "model", num_hidden_layers=1)
+    (directory / "vnni").mkdir()
+    write_fixed_point(read_artifact(directory), directory / graph, {FP32: 32, INT16: 16, INT8: 8}[graph])
+    options = BackendOptions(graph=graph)
+    model, reference = CrossEncoder.load(directory, "vnni", options), CrossEncoder.load(directory, "torch")
+    found, expected = (each.logits(each.tokenizer.encode_pairs(PAIRS, each.options)) for each in (model, reference))
+    np.testing.assert_allclose(found, expected, atol=(0.05 if graph == INT8 else 1e-3) * np.ptp(expected))
 
 
 def test_32_bits_are_float32(pair: Pair) -> None:
