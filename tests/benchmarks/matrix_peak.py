@@ -43,7 +43,7 @@ def _measured() -> dict[str, float]:
     seconds = {kind: _float_seconds(dtype) for kind, dtype in kinds.items()}
     seconds["int8"] = min(_torch_int8_seconds(), _onnx_int8_seconds())
     found = {kind: 2e-9 * SIZE**3 / taken for kind, taken in seconds.items()}
-    return found | ({"int16": _int16_rate(available_cpus())} if has_vnni() else {})
+    return found | ({"int16": int16_rate(available_cpus())} if has_vnni() else {})
 
 
 def _float_seconds(dtype: Any) -> float:
@@ -84,7 +84,7 @@ def _onnx_int8_seconds() -> float:
     return _best(lambda: session.run(None, feeds))
 
 
-def _int16_rate(threads: int) -> float:
+def int16_rate(threads: int, times: int = 20_000) -> float:
     """Billions of operations of our own tile over and over, on operands that stay in the cache of each core.
 
     No library multiplies int16.
@@ -100,10 +100,10 @@ def _int16_rate(threads: int) -> float:
         for _ in range(times):
             dot_tile(
                 a[0, 0], a.ctypes.data, a.strides[0], b.ctypes.data, b.shape[1], 1, zeros.ctypes.data, c.ctypes.data,
-                COLUMNS * 4, c.ctypes.data, c.ctypes.data, c.ctypes.data,
+                COLUMNS * 4, zeros.ctypes.data, zeros.ctypes.data, zeros.ctypes.data, 0, c.ctypes.data, COLUMNS * 4,
             )  # fmt: skip
 
-    times, width = 20_000, 256
+    width = 256
     operands = [
         (np.ones((ROWS, width), np.int16), np.ones((1, width // 2, COLUMNS, 2), np.int16))
         for _ in range(threads)
