@@ -174,7 +174,7 @@ def attend_first(query: Any, x: Any, ends: Any, layer: Any, turned: Any, weights
     """Attention of each row's first token to the states `x` of its row, without keys and values of all of them.
 
     The product of a query q with a key Wx + b differs from (W'q)x by what is the same for all tokens; the mean of
-    values Wx + b is W(mean of x) + b. Scratch: `weights`, as `_attend` needs it; of its rows only the first counts.
+    values Wx + b is W(mean of x) + b. Scratch: `weights`, as for `attend_floats`; of its rows only the first counts.
     """
     heads, factor = layer.heads, layer.factor
     key, value, value_bias = turned

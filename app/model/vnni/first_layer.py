@@ -17,7 +17,7 @@ from app.model.vnni.weights import LEVELS, Tensors
 
 LARGEST_BYTES = 100 * 2**20
 """Larger tables are not made: memory of wider models is worth more than a few hundredths of their time."""
-SLAB = 4096
+SLAB = 512
 """Words of which products exist in float32 at a time."""
 
 

@@ -69,7 +69,9 @@ class Network:
         self.dense, self.out = _pair(tensors, "head.dense"), _pair(tensors, "head.out")
 
     def check(self, flat: Flat) -> None:
-        """Raises IndexError where the tables lack an entry: the kernels do not look."""
+        """Raises IndexError where the tables lack an entry, or a row has no token: the kernels do not look."""
+        if flat.lengths.min() < 1:
+            raise IndexError("a row without tokens: let the tokenizer add its special tokens")
         words, _, places, segments = self.tables
         longest = len(places) - (0 if self.shape.padding is None else self.shape.padding + 1)
         for what, value, limit in (

@@ -5,6 +5,7 @@ Addresses are integers; rows have a multiple of 32 numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import erfc, pi
 from typing import Any
 
@@ -38,7 +39,7 @@ from app.model.vnni.tiles import (
 LOWEST = -3e38
 LINE_BYTES = 64
 """What memory gives at a time."""
-LEAST_EXPONENT = -126.0
+LEAST_EXPONENT, EXPONENT_BIAS = -126.0, 127.0
 LOG2_E = 1.4426950408889634
 ROUNDING = 1.5 * 2.0**23
 """A float32 of which the last bit is 1: what is added to it is rounded to an integer, which its last bits then are."""
@@ -95,12 +96,12 @@ def _split(builder: Builder, x: Value) -> tuple[Value, Value]:
 def _exp2(builder: Builder, x: Value) -> Value:
     """2 to the power of x <= 0, to a share of 2e-7; of the least normal number where it would be smaller."""
     x = _larger(builder, _constant(LEAST_EXPONENT), x)
-    r, whole = _split(builder, x)
+    r = builder.fsub(x, _call(builder, "llvm.nearbyint.v16f32", x))
     p = _constant(EXP2[0])
     for coefficient in EXP2[1:]:
         p = fused(builder, p, r, _constant(coefficient))
-    exponent = builder.shl(whole, ir.Constant(INTS, [23] * LANES))
-    return builder.bitcast(builder.add(builder.bitcast(p, INTS), exponent), FLOATS)
+    biased = builder.bitcast(builder.fadd(x, _constant(ROUNDING + EXPONENT_BIAS)), INTS)
+    return builder.fmul(p, builder.bitcast(builder.shl(biased, ir.Constant(INTS, [23] * LANES)), FLOATS))
 
 
 def _gelu(builder: Builder, x: Value) -> Value:
@@ -197,7 +198,7 @@ def gelu_slopes(_context: Any, x: Any, grad: Any, result: Any, panels: Any) -> A
 def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any, shares: Any) -> Any:
     """Turns six rows of logits into weights that want multiplying by one float32 of `shares` for each row.
 
-    Rows have `length` numbers, and what fills `panels` times 32, which gets a weight of zero.
+    Rows have `length` numbers, and what fills `panels` times 32, which gets a weight of next to nothing.
     """
     signature = types.void(*[types.intp] * 5)
 
@@ -222,16 +223,16 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
             ]
 
         found = repeat(builder, panels, [[_constant(LOWEST) for _ in PARTS]] * ROWS, largest)
-        highest = [_reduced(builder, _larger(builder, *own), _larger) for own in found]
-        below = [spread(builder, builder.fmul(most, F32(-LOG2_E)), FLOATS) for most in highest]
+        highest = [spread(builder, _reduced(builder, _larger(builder, *own), _larger), FLOATS) for own in found]
 
         def weigh(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             sums = []
-            for row, own, least in zip(rows, held, below, strict=True):
+            for row, own, most in zip(rows, held, highest, strict=True):
                 first = builder.add(row, builder.mul(panel, I64(4 * COLUMNS)))
-                weights = [
-                    _exp2(builder, fused(builder, value, _constant(LOG2_E), least)) for value in read(panel, row)
-                ]
+                below = [
+                    builder.fsub(value, most) for value in read(panel, row)
+                ]  # exact where it matters, never over 0
+                weights = [_exp2(builder, builder.fmul(value, _constant(LOG2_E))) for value in below]
                 for part, weight in zip(PARTS, weights, strict=True):
                     builder.store(weight, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)
                 sums.append([builder.fadd(old, weight) for old, weight in zip(own, weights, strict=True)])
@@ -246,6 +247,20 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
     return signature, code
 
 
+def _extents(builder: Builder, rounds: Value, read: Callable[[Value], list[Value]]) -> list[list[Value]]:
+    """In each lane of what is read in `rounds`: the largest size, and the sum of the squares."""
+
+    def look(place: Value, held: list[list[Value]]) -> list[list[Value]]:
+        values = read(place)
+        sizes = [_call(builder, "llvm.fabs.v16f32", value) for value in values]
+        return [
+            [_larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
+            [fused(builder, value, value, old) for value, old in zip(values, held[1], strict=True)],
+        ]
+
+    return repeat(builder, rounds, [[_constant(0.0) for _ in PARTS]] * 2, look)
+
+
 @placed
 def extent(_context: Any, row: Any, panels: Any) -> Any:
     """The number of a row that is furthest from zero, without its sign, and the sum of the squares of all."""
@@ -254,15 +269,7 @@ def extent(_context: Any, row: Any, panels: Any) -> Any:
     def code(context: Any, builder: Builder, signature: Any, arguments: Any) -> Any:
         row, panels = arguments
 
-        def look(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
-            values = vectors(builder, row, panel, FLOATS)
-            sizes = [_call(builder, "llvm.fabs.v16f32", value) for value in values]
-            return [
-                [_larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
-                [fused(builder, value, value, old) for value, old in zip(values, held[1], strict=True)],
-            ]
-
-        most, squares = repeat(builder, panels, [[_constant(0.0) for _ in PARTS]] * 2, look)
+        most, squares = _extents(builder, panels, lambda panel: vectors(builder, row, panel, FLOATS))
         found = [_reduced(builder, _larger(builder, *most), _larger), _reduced(builder, builder.fadd(*squares), _sum)]
         return context.make_tuple(builder, signature.return_type, found)
 
@@ -277,15 +284,10 @@ def column_extents(_context: Any, rows: Any, step: Any, count: Any, most: Any, s
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         rows, step, count, *results = arguments
 
-        def look(row: Value, held: list[list[Value]]) -> list[list[Value]]:
-            values = vectors(builder, builder.add(rows, builder.mul(row, step)), I64(0), FLOATS)
-            sizes = [_call(builder, "llvm.fabs.v16f32", value) for value in values]
-            return [
-                [_larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
-                [fused(builder, value, value, old) for value, old in zip(values, held[1], strict=True)],
-            ]
+        def row(place: Value) -> list[Value]:
+            return vectors(builder, builder.add(rows, builder.mul(place, step)), I64(0), FLOATS)
 
-        found = repeat(builder, count, [[_constant(0.0) for _ in PARTS]] * 2, look)
+        found = _extents(builder, count, row)
         for target, own in zip(results, found, strict=True):
             for part, value in zip(PARTS, own, strict=True):
                 builder.store(value, at(builder, builder.add(target, I64(4 * LANES * part)), FLOATS), align=4)

@@ -12,8 +12,6 @@ from app.model.vnni.attention import ROOM, attend_floats, attend_integers
 from app.model.vnni.tile_size import ROWS
 from app.model.vnni.weights import padded
 
-FACTOR = np.float32(0.2)
-
 
 @njit
 def integers(qkv: Any, ends: Any, factor: Any, scratch: Any, logits: Any, context: Any) -> None:
@@ -32,7 +30,7 @@ def attended(qkv: np.ndarray, lengths: list[int], size: int, *, rounded: bool = 
     context = np.zeros((tokens + ROWS, 3 * size), np.float32)
     scratch = np.full((4 * size + ROWS) * most + 8 * ROWS * size, -7, np.int16)
     keys, logits = np.full(size * most, np.nan, np.float32), np.full(ROWS * most, np.nan, np.float32)
-    parts = (np.concatenate([qkv, behind]), np.cumsum(lengths), FACTOR)
+    parts = (np.concatenate([qkv, behind]), np.cumsum(lengths), np.float32(size**-0.5))
     own = context[:, size : 2 * size]
     integers(*parts, scratch, logits, own) if rounded else floats(*parts, keys, logits, own)
     assert not context[:, :size].any()
@@ -44,14 +42,14 @@ def exact(qkv: np.ndarray, lengths: list[int]) -> np.ndarray:
     parts, begin = [], 0
     for length in lengths:
         q, k, v = np.split(qkv[begin : begin + length].astype(float), 3, axis=1)
-        logits = q @ k.T * float(FACTOR)
+        logits = q @ k.T * q.shape[1] ** -0.5
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         parts.append(weights / weights.sum(axis=1, keepdims=True) @ v)
         begin += length
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, 64, 96])
 @pytest.mark.parametrize("lengths", [[1, 5, 6, 7, 31], [32, 33], [97, 2], [300]])
 def test_rows_attend_to_themselves(size: int, lengths: list[int]) -> None:
     qkv = np.random.default_rng(0).standard_normal((sum(lengths), 3 * size)).astype(np.float32)
@@ -73,15 +71,26 @@ def test_no_sum_leaves_int32(outliers: float) -> None:
     np.testing.assert_allclose(attended(qkv, [600], 32), exact(qkv, [600]), rtol=1.1 * 600**0.5 / ROOM)
 
 
+@pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("column", [3, 40, 70])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_stays_none(column: int, value: float) -> None:
-    """Integers would hide it."""
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFC000FF, 0x7F800000, 0xFF800000])
+def test_what_is_no_number_stays_none(column: int, bits: int, rounded: bool) -> None:
+    """Integers would hide it; so would sums with the bits of a NaN. Those of both infinities too."""
     qkv = np.random.default_rng(0).standard_normal((40, 96)).astype(np.float32)
-    qkv[7, column] = value
-    found = attended(qkv, [40], 32)
+    qkv.view(np.uint32)[7, column] = bits
+    found = attended(qkv, [40], 32, rounded=rounded)
     assert not np.isfinite(found).all()
     assert column < 64 or np.isfinite(np.delete(found, column - 64, axis=1)).all()
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_large_logits(rounded: bool) -> None:
+    """A weight over 1 would leave int16."""
+    qkv = np.full((24, 96), 3, np.float32)
+    qkv[:, :64] = np.random.default_rng(0).uniform(7, 8.3, (24, 64)) * np.float32(1.02)
+    qkv[5, :32] *= 1.1
+    expected = exact(qkv, [24])
+    np.testing.assert_allclose(attended(qkv, [24], 32, rounded=rounded), expected, rtol=1e-3)
 
 
 def test_zeros() -> None:
