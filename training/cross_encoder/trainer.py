@@ -25,6 +25,7 @@ from training.cross_encoder.dataloaders import (
     named,
 )
 from training.cross_encoder.loss_calls import Components, Loss, LossCaller, check_loss_names, prepared, set_model
+from training.cross_encoder.losses.base import joined_means
 from training.cross_encoder.losses.binary_cross_entropy import BinaryCrossEntropyLoss
 from training.cross_encoder.losses.cross_entropy import CrossEntropyLoss
 from training.cross_encoder.model import CrossEncoder
@@ -288,6 +289,11 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         finally:
             self.is_in_train = False
             restore_forward(self.model)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One step; with one built-in loss, several processes take its mean over the items that all of them have."""
+        with joined_means(self.loss):
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The optimizer of the model's parameters and of those that the losses have themselves."""

@@ -5,14 +5,15 @@ A loss of a user needs none of this: any `nn.Module(model)` with `forward(inputs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from training.cross_encoder.losses.lists import check_lists, flatten_lists, pad_lists
-from training.cross_encoder.losses.mean import Mean
+from training.cross_encoder.losses.mean import Mean, world_size
 from training.cross_encoder.scoring import WRAPPERS, score_pairs
 from training.cross_encoder.texts import TokenizedText
 
@@ -42,7 +43,9 @@ class CrossEncoderLoss(nn.Module):
     the whole batch exactly where the processes hold equal shares of what the loss takes its mean over: rows (the
     losses over pairs and tuples), queries (ListNet, ListMLE), documents (ADR-MSE), pairs of documents (Lambda,
     RankNet). With `across_processes = True` it equals it for any shares, at the price of summing one number over all
-    processes in each training step, so only where all of them use the same loss in the same step. Off by default.
+    processes whenever the loss is called with gradients, so only where all of them call it equally often. None, the
+    default: in the steps of the trainer where all data has one loss (`joined_means`), and nowhere else; False: never.
+    A class that inherits from a loss and skips its `forward` for some batches must set it to False.
     """
 
     columns: ClassVar[Literal["pair", "list", "tuple", "anchor_positive"]]
@@ -64,7 +67,7 @@ class CrossEncoderLoss(nn.Module):
         self.activation_fn: Activation = IDENTITY if activation_fn is None else activation_fn
         self.mini_batch_size = mini_batch_size
         self.mini_batch_tokens = mini_batch_tokens
-        self.across_processes = False
+        self.across_processes: bool | None = None
 
     def check_model(self, model: Any) -> None:
         """ValueError if `model` is no cross-encoder or has the wrong number of labels for this loss."""
@@ -121,12 +124,29 @@ class CrossEncoderLoss(nn.Module):
         together = self.across_processes and torch.is_grad_enabled()
         return mean.value_across_processes() if together else mean.value()
 
-    def joined_mean(self, value: Tensor, count: int | Tensor) -> Tensor:
+    def joined_mean(self, value: Tensor, count: int | Tensor, reduction: str = "mean") -> Tensor:
         """The same for a mean over `count` items that was already taken; other reductions stay as they are."""
-        if not self.across_processes or value.ndim:
+        if not self.across_processes or reduction != "mean":
             return value
         weight = torch.as_tensor(count, device=value.device)
         return self.joined(Mean(value * weight, weight))
+
+
+@contextmanager
+def joined_means(loss: Any) -> Iterator[None]:
+    """In it, a built-in loss that leaves `across_processes` open takes its mean over the items of all processes.
+
+    Several losses by dataset (a dictionary) stay as they are: in one step the processes may have batches of different
+    datasets, whose losses have no common mean. For training steps only, where every process calls the loss.
+    """
+    if world_size() == 1 or not isinstance(loss, CrossEncoderLoss) or loss.across_processes is not None:
+        yield
+        return
+    loss.across_processes = True
+    try:
+        yield
+    finally:
+        loss.across_processes = None
 
 
 def check_pairs(name: str, inputs: Sequence[Any]) -> None:

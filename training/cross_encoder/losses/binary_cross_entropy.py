@@ -48,10 +48,11 @@ class BinaryCrossEntropyLoss(CrossEncoderLoss):
         check_pairs(type(self).__name__, inputs)
         labels = one_label_per_pair(type(self).__name__, labels, len(inputs[0]))
         scores = self.activated(list(zip(*inputs, strict=True)), prompt, task)
+        reduction = self.bce_with_logits_loss.reduction
         if not len(scores):
-            return scores.sum()
+            return self.joined_mean(scores.sum(), 0, reduction)  # the other processes wait for it
         value = self.bce_with_logits_loss.to(scores.device)(scores, labels.detach().to(scores))
-        return self.joined_mean(value, len(scores))
+        return self.joined_mean(value, len(scores), reduction)
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

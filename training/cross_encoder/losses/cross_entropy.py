@@ -43,17 +43,20 @@ class CrossEntropyLoss(CrossEncoderLoss):
         scores = self.activation_fn(self.score(list(zip(*inputs, strict=True)), prompt, task))
         target = class_targets(labels, scores)
         if not len(scores):
-            return scores.sum()
-        value = self.ce_loss.to(scores.device)(scores, target)
-        return self.joined_mean(value, self.weight_of(target)) if self.across_processes else value
+            return self.joined_mean(scores.sum(), 0, self.ce_loss.reduction)  # the other processes wait for it
+        value: Tensor = self.ce_loss.to(scores.device)(scores, target)
+        if not self.across_processes:
+            return value
+        return self.joined_mean(value, self.weight_of(target), self.ce_loss.reduction)
 
     def weight_of(self, target: Tensor) -> Tensor:
         """What torch divides by: the rows, or the weights of the rows' classes, without ignored rows."""
         if target.is_floating_point():
             return torch.tensor(float(len(target)), device=target.device)
-        kept = target[target != self.ce_loss.ignore_index]
+        kept = target != self.ce_loss.ignore_index
         weight = self.ce_loss.weight
-        return torch.tensor(float(len(kept)), device=target.device) if weight is None else weight[kept].sum()
+        # Not the kept rows alone: to know how many they are would wait for the device.
+        return kept.sum() if weight is None else weight[target.where(kept, 0)].where(kept, 0).sum()
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

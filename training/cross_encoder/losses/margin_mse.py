@@ -81,8 +81,9 @@ class MarginMSELoss(CrossEncoderLoss):
         pairs = [(query, text) for query, *texts in zip(queries, *candidates, strict=True) for text in texts]
         scores = self.activated(pairs, prompt, task).reshape(len(queries), len(candidates))
         if not len(scores):
-            return scores.sum()
-        return self.joined_mean(self.loss_fct(margins(scores), gold.detach().to(scores)), gold.numel())
+            return self.joined_mean(scores.sum(), 0, self.loss_fct.reduction)  # the other processes wait for it
+        value = self.loss_fct(margins(scores), gold.detach().to(scores))
+        return self.joined_mean(value, gold.numel(), self.loss_fct.reduction)
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

@@ -26,7 +26,8 @@ class Mean(NamedTuple):
         """
         if world_size() == 1:
             return self.value()
-        weight = self.weight.detach().clone()
+        # Of the total's dtype: a count is an integer in one process and may be a float in another.
+        weight = self.weight.detach().to(self.total.dtype, copy=True)
         torch.distributed.all_reduce(weight)
         return self.total * world_size() / weight.where(weight > 0, 1)
 

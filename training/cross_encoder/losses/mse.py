@@ -58,8 +58,9 @@ class MSELoss(CrossEncoderLoss):
         labels = one_label_per_pair(type(self).__name__, labels, len(inputs[0]))
         scores = self.activated(list(zip(*inputs, strict=True)), prompt, task)
         if not len(scores):
-            return scores.sum()
-        return self.joined_mean(self.loss_fct(scores, labels.detach().to(scores)), len(scores))
+            return self.joined_mean(scores.sum(), 0, self.loss_fct.reduction)  # the other processes wait for it
+        value = self.loss_fct(scores, labels.detach().to(scores))
+        return self.joined_mean(value, len(scores), self.loss_fct.reduction)
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

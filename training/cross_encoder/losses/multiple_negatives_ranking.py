@@ -94,7 +94,7 @@ class MultipleNegativesRankingLoss(CrossEncoderLoss):
         self.num_negatives = num_negatives
         self.scale = scale
         self.gather_across_devices = gather_across_devices
-        self.across_processes = gather_across_devices
+        self.across_processes = True if gather_across_devices else None
 
     def forward(
         self,

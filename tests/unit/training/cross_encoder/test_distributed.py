@@ -54,7 +54,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "one", folder / "two"
 
 
-@pytest.mark.parametrize("kind", ["elementwise", "listwise", "stream"])
+@pytest.mark.parametrize("kind", ["elementwise", "listwise", "stream", "lambda", "rank_net", "adr_mse", "in_batch"])
 def test_two_processes_with_half_the_batch_each_equal_one(outputs: tuple[Path, Path], kind: str) -> None:
     one, two = (load_file(output / f"{kind}.safetensors") for output in outputs)
     assert largest_difference(one, two) < 2e-5

@@ -79,6 +79,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         BinaryCrossEntropyLoss,
         {"dataset_temperature": 3.0},
     ),
+    "length_bucketing": (pairs(14), BinaryCrossEntropyLoss, {"length_bucketing": True}),
     "token_budget": (pairs(14), BinaryCrossEntropyLoss, {"batch_tokens": 80}),
     "stream": (pairs(14).to_iterable_dataset().shuffle(seed=3, buffer_size=6), BinaryCrossEntropyLoss, {}),
 }

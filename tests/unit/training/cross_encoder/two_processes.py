@@ -18,7 +18,14 @@ from torch import Tensor, distributed, nn
 from tests.unit.training.cross_encoder.trainer_data import arguments, identical, lists, pairs, weights
 from training.cross_encoder import CrossEncoder, CrossEncoderTrainer
 from training.cross_encoder.evaluation import CrossEncoderCorrelationEvaluator
-from training.cross_encoder.losses import BinaryCrossEntropyLoss, ListNetLoss
+from training.cross_encoder.losses import (
+    ADRMSELoss,
+    BinaryCrossEntropyLoss,
+    LambdaLoss,
+    ListNetLoss,
+    MultipleNegativesRankingLoss,
+    RankNetLoss,
+)
 
 WORLD = int(os.environ.get("WORLD_SIZE", "1"))
 RANK = int(os.environ.get("RANK", "0"))
@@ -50,6 +57,22 @@ def train(model_dir: str, output: Path, data: Any, dev: Any, loss: Any, **kwargs
     return trainer
 
 
+def gathering(model: CrossEncoder) -> MultipleNegativesRankingLoss:
+    return MultipleNegativesRankingLoss(model, num_negatives=3, gather_across_devices=True)
+
+
+def joined(model_dir: str, output: Path) -> dict[str, CrossEncoderTrainer]:
+    """Trains with losses whose mean the processes must take together: of ragged lists, of in-batch negatives."""
+    ragged, unlabelled = lists(24, longest=9), pairs(24).remove_columns("label")
+    found = {}
+    for name, loss in (("lambda", LambdaLoss), ("rank_net", RankNetLoss), ("adr_mse", ADRMSELoss)):
+        found[name] = train(model_dir, output / name, ragged, lists(9, seed=1), loss, max_steps=4)
+    found["in_batch"] = train(model_dir, output / "in_batch", unlabelled, unlabelled, gathering, max_steps=4)
+    for trainer in found.values():
+        assert trainer.evaluate()["eval_loss"] > 0, "uneven batches of an evaluation do not hang"
+    return found
+
+
 def main(model_dir: str, output: Path) -> None:
     """Trains several times and writes the weights, and of each process what it measured."""
     saving = {"max_steps": 6, "save_strategy": "steps", "save_steps": 5}  # in the middle of the second epoch
@@ -64,6 +87,7 @@ def main(model_dir: str, output: Path) -> None:
     stream = train(
         model_dir, output / "d", pairs(27).to_iterable_dataset(), pairs(5), BinaryCrossEntropyLoss, max_steps=4
     )
+    trainers = joined(model_dir, output)
     scales = [uneven.loss.scale.item()]
     if WORLD > 1:
         gathered: list[Any] = [None] * WORLD
@@ -71,7 +95,8 @@ def main(model_dir: str, output: Path) -> None:
         scales = [scale for scale, _ in gathered]
         assert gathered[0][1] == gathered[1][1], gathered
     if RANK == 0:
-        for name, trainer in (("elementwise", elementwise), ("listwise", listwise), ("stream", stream)):
+        trainers |= {"elementwise": elementwise, "listwise": listwise, "stream": stream}
+        for name, trainer in trainers.items():
             save_file(weights(trainer.accelerator.unwrap_model(trainer.model)), output / f"{name}.safetensors")
         found = {"metrics": metrics, "scales": scales, "logged": uneven.state.log_history[0]}
         (output / "found.json").write_text(json.dumps(found))

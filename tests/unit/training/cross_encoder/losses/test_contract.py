@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.unit.training.cross_encoder.losses.tables import Table, columns, lists
 from training.cross_encoder import CrossEncoder, losses
-from training.cross_encoder.losses.base import CrossEncoderLoss
+from training.cross_encoder.losses.base import CrossEncoderLoss, joined_means
 from training.cross_encoder.losses.mean import Mean
 from training.cross_encoder.texts import TokenizedText
 
@@ -249,6 +249,36 @@ def test_the_mean_of_one_process_is_the_ordinary_mean(name: str) -> None:
         torch.manual_seed(0)
         values.append(loss(inputs, labels))
     torch.testing.assert_close(values[0], values[1])
+
+
+@pytest.mark.parametrize("name", ["BinaryCrossEntropyLoss", "MSELoss", "CrossEntropyLoss", "MarginMSELoss"])
+def test_a_sum_is_no_mean_to_join(name: str) -> None:
+    inputs, labels = example(name)
+    loss = make(name, reduction="sum")
+    alone = loss(inputs, labels)
+    loss.across_processes = True
+    assert loss(inputs, labels) == alone
+
+
+def test_the_trainer_joins_the_means_of_one_loss_and_leaves_a_choice_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, other = make("LambdaLoss"), nn.Identity()
+    with joined_means(loss):
+        assert loss.across_processes is None, "one process alone"
+    monkeypatch.setattr("training.cross_encoder.losses.base.world_size", lambda: 2)
+    with joined_means(loss):
+        assert loss.across_processes is True
+    assert loss.across_processes is None
+    with pytest.raises(ValueError, match="labels"), joined_means(loss):
+        loss(example("LambdaLoss")[0], [])
+    assert loss.across_processes is None, "also after an error"
+    with joined_means({"a": loss, "b": loss}), joined_means(other):
+        assert loss.across_processes is None
+        assert not hasattr(other, "across_processes")
+    for choice in (False, True):
+        loss.across_processes = choice
+        with joined_means(loss):
+            assert loss.across_processes is choice
+        assert loss.across_processes is choice
 
 
 def test_the_mean_of_classes_counts_their_weights() -> None:
