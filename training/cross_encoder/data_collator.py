@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.cross_encoder.columns import DATASET_NAME, LABEL, LABEL_COLUMNS, PROMPT, TASK, label_column
-from training.cross_encoder.encoding import PairEncoder
+from training.cross_encoder.encoding import PairEncoder, PromptedText
 from training.cross_encoder.row_errors import RowError, first_problem
 from training.cross_encoder.texts import TokenizedText
 
@@ -22,9 +22,10 @@ class CrossEncoderDataCollator:
     """Makes a batch: each input column a list, in the dataset's order, and "label".
 
     Labels of one number become a tensor (rows,), lists of numbers a list of tensors. With an `encoder` every text,
-    those in lists too, becomes a `TokenizedText`: it needs no model, so it works in DataLoader workers. `tokenize`
-    says for which datasets (by name) that is wanted, `checked` for which empty texts raise RowError. Prompts and tasks
-    are one for all data or one per dataset; ValueError if they are given per column.
+    those in lists too, becomes a `TokenizedText`, or a `PromptedText` in the first column where there is a prompt, so
+    that a step finds them tokenised: it needs no model, so it works in DataLoader workers. `tokenize` says for which
+    datasets (by name) that is wanted, `checked` for which empty texts raise RowError. Prompts and tasks are one for
+    all data or one per dataset; ValueError if they are given per column.
     """
 
     preprocess_fn: Callable[..., Any] | None = None
@@ -58,7 +59,7 @@ class CrossEncoderDataCollator:
         if for_dataset(self.checked, dataset):
             self._check(inputs, dataset)
         if self.encoder is not None and for_dataset(self.tokenize, dataset):
-            inputs = tokenized(self.encoder, inputs, skip_first=PROMPT in batch)
+            inputs = tokenized(self.encoder, inputs, batch.get(PROMPT))
         batch.update(inputs)
         return batch
 
@@ -98,15 +99,15 @@ def label_tensors(name: str, features: list[Row]) -> Tensor | list[Tensor]:
         raise RowError(wrong.get(DATASET_NAME), name, f"is no label: {error}", wrong) from error
 
 
-def tokenized(encoder: PairEncoder, inputs: dict[str, list[Any]], skip_first: bool) -> dict[str, list[Any]]:
+def tokenized(encoder: PairEncoder, inputs: dict[str, list[Any]], prompt: str | None = None) -> dict[str, list[Any]]:
     """The same columns with their texts tokenised, each distinct one once; other values stay.
 
-    `skip_first`: a prompt will be put before the first text of each pair, which changes its tokens.
+    Those of the first column become `PromptedText` where a `prompt` will be put before them.
     """
-    names = list(inputs)[skip_first:]
-    distinct = list(dict.fromkeys(text for name in names for text in texts_in(inputs[name])))
+    fronts = {name: prompt if prompt and i == 0 else "" for i, name in enumerate(inputs)}
+    distinct = list(dict.fromkeys(fronts[name] + text for name in inputs for text in texts_in(inputs[name])))
     known = {text: TokenizedText(text, ids) for text, ids in zip(distinct, encoder.ids(distinct), strict=True)}
-    return {name: with_tokens(values, known) if name in names else values for name, values in inputs.items()}
+    return {name: with_tokens(values, known, fronts[name]) for name, values in inputs.items()}
 
 
 def texts_in(values: list[Any]) -> Iterator[str]:
@@ -118,12 +119,12 @@ def texts_in(values: list[Any]) -> Iterator[str]:
             yield from texts_in(list(value))
 
 
-def with_tokens(values: list[Any], known: dict[str, TokenizedText]) -> list[Any]:
-    """`values` with every text replaced by its tokenised form."""
+def with_tokens(values: list[Any], known: dict[str, TokenizedText], front: str) -> list[Any]:
+    """`values` with every text replaced by its tokenised form, or by one with the tokens of `front` and text."""
     return [
-        known[value]
+        (PromptedText(value, known[front + value]) if front else known[value])
         if isinstance(value, str)
-        else with_tokens(list(value), known)
+        else with_tokens(list(value), known, front)
         if isinstance(value, list | tuple)
         else value
         for value in values

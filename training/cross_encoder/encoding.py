@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase
 
 from app.errors import ArtifactError
 from app.model.tokenizer import PairTokenizer
@@ -18,6 +18,8 @@ from training.cross_encoder.texts import TokenizedText
 
 NO_LIMIT = 1 << 30
 """Tokenizers without a length limit say 1e30, which is no array length."""
+STEPS = ("__call__", "_encode_plus", "_batch_encode_plus", "_batch_prepare_for_model", "prepare_for_model")
+"""What leads from texts to rows in tokenizers written in Python; releases of transformers have some or all of it."""
 PROBES = (("a", "b"), ("what is a query?", "A document, of two sentences. It is longer"))
 
 
@@ -29,6 +31,24 @@ class Padding:
     segments: bool = False
     """Whether the model is given token type ids."""
     side: Side = "right"
+
+
+class PromptedText(str):
+    """A text that a prompt will stand before, with `prompted`: both together, tokenised.
+
+    What is put before it can change a text's tokens, so they are of no use for the text alone; a user's own loss sees
+    the text alone.
+    """
+
+    prompted: TokenizedText
+
+    def __new__(cls, text: str, prompted: TokenizedText) -> PromptedText:
+        self = super().__new__(cls, text)
+        self.prompted = prompted
+        return self
+
+    def __getnewargs__(self) -> tuple[str, TokenizedText]:  # type: ignore[override]
+        return str(self), self.prompted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +63,8 @@ class PairEncoder:
     """Encodes pairs and single texts exactly as `tokenizer` would, up to `max_length` tokens.
 
     Fast tokenizers are copied, so that threads never meet in the user's one ("Already borrowed"); slow ones and those
-    with an unusual template are called themselves, one thread at a time.
+    with an unusual template are called themselves, one thread at a time. Texts that carry their ids are not tokenised
+    again, unless the tokenizer has such a template or makes rows in a way of its own.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> None:
@@ -56,6 +77,7 @@ class PairEncoder:
         self.pad_id: int = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         self.segments: bool = "token_type_ids" in tokenizer.model_input_names
         self._fast = self._copy()
+        self._joins = self._fast is not None or prepares(tokenizer)
         if self._fast is not None:
             self.segments = self._fast.segments
 
@@ -76,16 +98,16 @@ class PairEncoder:
     def pairs(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[Encoded]:
         """One row per pair, in order; `prompt` is put before the first text, character by character."""
         if prompt:
-            pairs = [(prompt + first, second) for first, second in pairs]
-        if self._fast is None or not all(isinstance(text, str) for pair in pairs for text in pair):
+            pairs = [(behind(prompt, first), second) for first, second in pairs]
+        if not self._joins or not all(isinstance(text, str) for pair in pairs for text in pair):
             return self._slow([pair[0] for pair in pairs], [pair[1] for pair in pairs], self._options)
         known = self._known(text for pair in pairs for text in pair)
-        return [self._fast.join(known[first], known[second], self._options) for first, second in pairs]
+        return [self._join(known[first], known[second]) for first, second in pairs]
 
     def singles(self, texts: Sequence[str], prompt: str | None = None) -> list[Encoded]:
         """One row per single text, in order."""
         if prompt:
-            texts = [prompt + text for text in texts]
+            texts = [behind(prompt, text) for text in texts]
         if self._fast is None or not all(isinstance(text, str) for text in texts):
             return self._slow(list(texts), None, self._options)
         known = self._known(texts)
@@ -112,6 +134,21 @@ class PairEncoder:
         with self._lock:
             rows = self._source(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         return [np.array(row, dtype=np.int32) for row in rows]
+
+    def _join(self, first: IntArray, second: IntArray) -> Encoded:
+        """The row of two texts with these ids."""
+        if self._fast is not None:
+            return self._fast.join(first, second, self._options)
+        with self._lock:
+            found = self._source.prepare_for_model(
+                first.tolist(),
+                second.tolist(),
+                truncation="longest_first",
+                max_length=self._options.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=self.segments,
+            )
+        return _row(found["input_ids"], found["token_type_ids"] if self.segments else None)
 
     def _slow(self, firsts: list[str], seconds: list[str] | None, options: EncodeOptions) -> list[Encoded]:
         """Rows from the tokenizer itself, for what the copy does not cover. Raises what it raises."""
@@ -143,6 +180,18 @@ class PairEncoder:
         whole = EncodeOptions(NO_LIMIT)
         theirs = self._slow([first for first, _ in PROBES], [second for _, second in PROBES], whole)
         return fast if _same(fast.encode_pairs(PROBES, whole), theirs, fast.segments) else None
+
+
+def behind(prompt: str, text: str) -> str:
+    """`prompt` and `text` as one text, tokenised if `text` came with the tokens of both."""
+    whole = prompt + text
+    return text.prompted if isinstance(text, PromptedText) and text.prompted == whole else whole
+
+
+def prepares(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer written in Python makes the row of a pair from nothing but the ids of each text."""
+    kind, plain = type(tokenizer), PreTrainedTokenizer
+    return issubclass(kind, plain) and all(getattr(kind, step, None) is getattr(plain, step, None) for step in STEPS)
 
 
 def row_types(row: Encoded) -> IntArray:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
 
-from tests.unit.training.cross_encoder.trainer_data import pairs
-from training.cross_encoder import CrossEncoder
+from app.model.tokenizer import PairTokenizer
+from tests.unit.training.cross_encoder.trainer_data import (
+    arguments,
+    exact_model_dir,
+    identical,
+    largest_difference,
+    lists,
+    pairs,
+    weights,
+)
+from training.cross_encoder import CrossEncoder, CrossEncoderTrainer
 from training.cross_encoder.data_collator import CrossEncoderDataCollator
+from training.cross_encoder.encoding import PromptedText
+from training.cross_encoder.losses import BinaryCrossEntropyLoss, ListNetLoss, MultipleNegativesRankingLoss
 from training.cross_encoder.row_errors import RowError
 from training.cross_encoder.texts import TokenizedText
 
@@ -49,12 +66,123 @@ def test_texts_carry_the_ids_that_the_encoder_gives_them(model: CrossEncoder) ->
     assert np.array_equal(batch["docs"][0][0].ids, model.pair_encoder.ids(["a dog"])[0])
 
 
-def test_texts_that_a_prompt_will_stand_before_are_not_tokenised_in_vain(model: CrossEncoder) -> None:
+def test_texts_that_a_prompt_will_stand_before_carry_the_ids_of_both(model: CrossEncoder) -> None:
     collator = CrossEncoderDataCollator(encoder=model.pair_encoder, prompts="query: ")
-    batch = collator([{"q": "cat", "d": "dog"}])
-    assert batch["prompt"] == "query: "
-    assert not isinstance(batch["q"][0], TokenizedText)
+    batch = pickle.loads(pickle.dumps(collator([{"q": "cat", "d": "cat"}])))
+    assert (batch["prompt"], batch["q"], batch["d"]) == ("query: ", ["cat"], ["cat"])
+    assert isinstance(batch["q"][0], PromptedText)
+    assert not isinstance(batch["q"][0], TokenizedText), "its ids are not those of the text alone"
+    assert batch["q"][0].prompted == "query: cat"
+    assert np.array_equal(batch["q"][0].prompted.ids, model.pair_encoder.ids(["query: cat"])[0])
     assert isinstance(batch["d"][0], TokenizedText)
+    assert np.array_equal(batch["d"][0].ids, model.pair_encoder.ids(["cat"])[0])
+
+
+def test_a_prompt_without_columns_or_texts_does_no_harm(model: CrossEncoder) -> None:
+    collator = CrossEncoderDataCollator(encoder=model.pair_encoder, prompts="query: ")
+    assert list(collator([{"label": 1.0}])) == ["label", "prompt"]
+    assert collator([{"q": 7, "d": ("cat", 1)}])["q"] == [7]
+
+
+@pytest.fixture
+def in_forward(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that are tokenised while a loss computes, by the copy of the tokenizer or the tokenizer itself."""
+    found: list[str] = []
+    inside: list[bool] = []
+    for kind in (BinaryCrossEntropyLoss, ListNetLoss, MultipleNegativesRankingLoss):
+        monkeypatch.setattr(kind, "forward", flagged(kind.forward, inside))
+    for kind, name in ((PairTokenizer, "ids"), (PreTrainedTokenizerBase, "__call__")):
+        monkeypatch.setattr(kind, name, recorded(getattr(kind, name), inside, found))
+    return found
+
+
+def flagged(forward: Callable[..., Any], inside: list[bool]) -> Callable[..., Any]:
+    """`forward`, with `inside` filled as long as it runs."""
+
+    @wraps(forward)  # its signature says that it takes prompts
+    def run(*args: Any, **kwargs: Any) -> Any:
+        inside.append(True)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            inside.pop()
+
+    return run
+
+
+def recorded(call: Callable[..., Any], inside: list[bool], found: list[str]) -> Callable[..., Any]:
+    """`call`, which takes texts, with those in `found` that it gets while `inside` is filled."""
+
+    def run(self: Any, texts: Any, *args: Any, **kwargs: Any) -> Any:
+        found.extend(texts if inside else [])
+        return call(self, texts, *args, **kwargs)
+
+    return run
+
+
+def trained(folder: Path, output: Path, kind: type[nn.Module], data: Dataset, **options: Any) -> dict[str, Tensor]:
+    """The weights after two steps."""
+    model = CrossEncoder(str(folder), device="cpu")
+    args = arguments(output, max_steps=2, **options)
+    CrossEncoderTrainer(model, args, data, loss=kind(model)).train()
+    return weights(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (BinaryCrossEntropyLoss, pairs(8)),
+        (ListNetLoss, lists(8)),
+        (MultipleNegativesRankingLoss, pairs(8).remove_columns("label")),
+    ],
+)
+def test_a_step_with_prompts_tokenises_nothing_in_forward_and_learns_the_same(
+    tmp_path: Path, in_forward: list[str], kind: type[nn.Module], data: Dataset
+) -> None:
+    """The same as from data that has the prompt in its texts."""
+    folder = exact_model_dir(tmp_path / "model")
+    written = data.map(lambda row: {"query": "query: " + row["query"]})
+    expected = trained(folder, tmp_path / "written", kind, written)
+    found = trained(folder, tmp_path / "prompt", kind, data, prompts="query: ")
+    plain = trained(folder, tmp_path / "plain", kind, data)
+    assert in_forward == []
+    assert identical(found, expected)
+    assert largest_difference(found, plain) > 0
+
+
+def test_texts_that_the_collator_left_alone_are_seen_in_forward(tmp_path: Path, in_forward: list[str]) -> None:
+    """The count of the test above is a count."""
+    model = CrossEncoder(str(exact_model_dir(tmp_path / "model")), device="cpu")
+    CrossEncoderDataCollator(encoder=model.pair_encoder)([{"q": "cat", "d": "dog"}])
+    assert in_forward == []
+    BinaryCrossEntropyLoss(model)([["cat"], ["dog"]], torch.tensor([1.0]), prompt="query: ")
+    assert in_forward == ["query: cat", "dog"]
+
+
+def test_another_prompt_than_the_collators_counts(model: CrossEncoder) -> None:
+    """Losses may put their own before the texts, or none."""
+    batch = CrossEncoderDataCollator(encoder=model.pair_encoder, prompts="query: ")([{"q": "cat", "d": "dog"}])
+    for prompt in ("find: ", None):
+        (found,) = model.pair_encoder.pairs([(batch["q"][0], batch["d"][0])], prompt)
+        (expected,) = model.pair_encoder.pairs([("cat", "dog")], prompt)
+        assert np.array_equal(found.ids, expected.ids)
+
+
+def test_a_loss_of_the_librarys_protocol_gets_plain_texts_with_prompts_too(model: CrossEncoder, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, inputs: Any, labels: Any, prompt: str | None = None) -> Tensor:
+            seen.append((type(inputs[0][0]), prompt))
+            return next(model.parameters()).sum() * 0
+
+    args = arguments(tmp_path, max_steps=1, prompts="query: ")
+    CrossEncoderTrainer(model, args, pairs(4), loss=Own()).train()
+    assert seen == [(str, "query: ")]
 
 
 def test_prompts_and_tasks_are_chosen_by_dataset() -> None:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tests.models import word_piece
 from tests.unit.model.tokenizer_styles import CORPUS, STYLES, save_style
-from training.cross_encoder.encoding import Padding, PairEncoder, TypedEncoded, row_types
+from training.cross_encoder.encoding import Padding, PairEncoder, PromptedText, TypedEncoded, prepares, row_types
 from training.cross_encoder.texts import TokenizedText
 
 PAIRS = [*zip(CORPUS, reversed(CORPUS), strict=True), ("short", " ".join(CORPUS)), (" ".join(CORPUS), ""), ("", "")]
@@ -104,10 +104,39 @@ def test_slow_tokenizers_are_called_themselves() -> None:
     tokenizer = ByT5Tokenizer()
     encoder = PairEncoder(tokenizer, 30)
     assert encoder._fast is None
+    check(encoder, tokenizer, PAIRS, "query: ")
     check(encoder, tokenizer, PAIRS)
     assert encoder.ids(["ab"])[0].tolist() == tokenizer("ab", add_special_tokens=False)["input_ids"]
     tokenized = TokenizedText("ab", encoder.ids(["ab"])[0])
     assert encoder.pairs([(tokenized, "c")])[0].ids.tolist() == tokenizer("ab", "c")["input_ids"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_slow_tokenizers_do_not_tokenise_again_what_carries_its_ids(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows are made of the ids; type ids and cuts are theirs."""
+    tokenizer = ByT5Tokenizer(truncation_side=side, model_input_names=["input_ids", "token_type_ids"])
+    for limit in (6, 30):
+        encoder = PairEncoder(tokenizer, limit)
+        check(encoder, tokenizer, PAIRS)
+        front, first, second = "query: ", "what is a fox", "a dog"
+        whole, other = (TokenizedText(text, encoder.ids([text])[0]) for text in (front + first, second))
+        expected = tokenizer(whole, second, truncation="longest_first", max_length=limit)
+        with monkeypatch.context() as patched:
+            patched.setattr(ByT5Tokenizer, "_tokenize", None)
+            (row,) = encoder.pairs([(PromptedText(first, whole), other)], front)
+        assert row.ids.tolist() == expected["input_ids"]
+        assert row_types(row).tolist() == expected["token_type_ids"]
+
+
+def test_a_tokenizer_that_makes_rows_in_its_own_way_is_asked_for_them() -> None:
+    class Own(ByT5Tokenizer):
+        def prepare_for_model(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().prepare_for_model(*args, **kwargs)
+            return {**found, "input_ids": found["input_ids"] + [5]}
+
+    assert prepares(ByT5Tokenizer())
+    assert not prepares(Own())
+    assert PairEncoder(Own(), 30).pairs([("a", "b")])[0].ids.tolist() == Own()("a", "b")["input_ids"]
 
 
 def test_templates_with_other_type_ids_keep_them() -> None:
