@@ -17,7 +17,6 @@ from types import ModuleType
 
 # A path without a module is a folder that holds others.
 MOVED: dict[str, str | None] = {
-    "training.base": None,
     "training.base.evaluation": "training.evaluation",
     "training.base.sampler": "training.sampler",
     "training.cross_encoder.fit_mixin": "training.cross_encoder.fit",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from app.errors import ConfigError
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
@@ -48,6 +49,7 @@ PRIMARY_METRIC = "eval_sequential_score"
 def training_arguments(recipe: Recipe, work: Path) -> CrossEncoderTrainingArguments:
     """Arguments of a run whose checkpoints lie in `work`. Raises ConfigError naming the key and the remedy."""
     _check_names(recipe.arguments)
+    _check_reporters(recipe)
     try:
         return CrossEncoderTrainingArguments(**_values(recipe, work))
     except (KeyError, TypeError, ValueError) as error:
@@ -63,6 +65,13 @@ def _check_names(given: dict[str, Any]) -> None:
             raise ConfigError(f"[arguments]: {name!r} cannot be set, {FIXED[name]}; remove it")
         if name not in known:
             raise ConfigError(f"[arguments]: unknown key {name!r}{did_you_mean(name, known)}; remove or correct it")
+
+
+def _check_reporters(recipe: Recipe) -> None:
+    available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    for name in recipe.report_to:
+        if name not in available:
+            raise ConfigError(f"report_to: {name} is not installed here; pip install {name}, or leave it out")
 
 
 def _values(recipe: Recipe, work: Path) -> dict[str, Any]:

@@ -19,6 +19,16 @@ LossFactory = Callable[[Any], nn.Module]
 SCHEMES = {name for name in losses.__all__ if name.endswith("Scheme") and name != "BaseWeightingScheme"}
 MODULES = {"weighting_scheme": SCHEMES, "lambda_weight": {"PListMLELambdaWeight"}}
 """Options that are objects of the losses' own, with the classes that they can have."""
+TORCH = {
+    "BinaryCrossEntropyLoss": nn.BCEWithLogitsLoss,
+    "CrossEntropyLoss": nn.CrossEntropyLoss,
+    "MSELoss": nn.MSELoss,
+    "MarginMSELoss": nn.MSELoss,
+}
+"""Losses that hand further options to one of PyTorch's."""
+OLD = {"size_average", "reduce"}
+"""Options that PyTorch itself has given up."""
+TENSORS = {"pos_weight", "weight"}
 
 
 def loss_class(options: Loss | None, num_labels: int) -> type[CrossEncoderLoss]:
@@ -33,6 +43,8 @@ def loss_factory(options: Loss | None, num_labels: int) -> LossFactory:
     cls = loss_class(options, num_labels)
     given = {} if options is None else options.options
     known = set(inspect.signature(cls).parameters) - {"model", "kwargs"}
+    if cls.__name__ in TORCH:
+        known |= set(inspect.signature(TORCH[cls.__name__]).parameters) - OLD
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known)
@@ -56,7 +68,7 @@ def option(name: str, value: Any) -> Any:
         return _made(name, value, nn, {one for one in dir(nn) if inspect.isclass(getattr(nn, one))})
     if name in MODULES:
         return _made(name, value, losses, MODULES[name])
-    return torch.tensor(value) if name == "pos_weight" and isinstance(value, list) else value
+    return torch.tensor(value) if name in TENSORS and isinstance(value, list) else value
 
 
 def _made(name: str, value: Any, module: Any, known: set[str]) -> Any:

@@ -8,6 +8,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "CrossEncoder": "training.cross_encoder.model",
+        "CrossEncoderDataCollator": "training.cross_encoder.data_collator",
         "CrossEncoderModelCardData": "training.cross_encoder.model_card",
         "CrossEncoderTrainer": "training.cross_encoder.trainer",
         "CrossEncoderTrainingArguments": "training.cross_encoder.training_args",

@@ -27,6 +27,11 @@ OLDEST_POSITIONS = ("num_labels", "max_length", "device", "tokenizer_args", "aut
 """The same in the releases before 3: there a device stood in third place."""
 PREDICT_RENAMES = {"sentences": "inputs", "activation_fct": "activation_fn"}
 PREDICT_IGNORED = ("num_workers",)
+PREDICT_POSITIONS = (
+    *("batch_size", "show_progress_bar", "num_workers", "activation_fct", "apply_softmax"),
+    *("convert_to_numpy", "convert_to_tensor"),
+)
+"""What followed the inputs by position in the releases before 5."""
 RANK_IGNORED = ("num_workers", "apply_softmax", "convert_to_numpy", "convert_to_tensor")
 
 
@@ -60,18 +65,31 @@ def legacy_init(init: Function) -> Function:
 
 
 def _positions(values: Sequence[Any]) -> tuple[str, ...]:
-    """Which order of old the `values` behind the name are in: a device is known by its type, an activation is none."""
+    """Which order of old the `values` behind the name are in.
+
+    A device is known by its type, an activation is none; where neither is given, a dictionary follows in the oldest.
+    """
     oldest = len(values) > 2 and isinstance(values[2], str | torch.device)
+    oldest = oldest or (len(values) > 3 and isinstance(values[3], Mapping))
     return OLDEST_POSITIONS if oldest else INIT_POSITIONS
 
 
-def legacy_call(renames: Mapping[str, str], ignored: tuple[str, ...]) -> Callable[[Function], Function]:
-    """Accepts a method's `renames` of keywords, and drops the `ignored` ones, which have no meaning any more."""
+def legacy_call(
+    renames: Mapping[str, str], ignored: tuple[str, ...], positions: tuple[str, ...] = ()
+) -> Callable[[Function], Function]:
+    """Accepts a method's `renames` of keywords, and drops the `ignored` ones, which have no meaning any more.
+
+    `positions` once followed the inputs, a number first, where there is none now.
+    """
 
     def decorate(method: Function) -> Function:
         @functools.wraps(method)
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
             old: dict[str, str] = {}
+            if positions and len(args) > 1 and isinstance(args[1], int):
+                kwargs |= dict(zip(positions, args[1:], strict=False))
+                old |= {f"{name} by position": f"{renames.get(name, name)}=..." for name in positions[: len(args) - 1]}
+                args = args[:1]
             kwargs = _renamed(kwargs, renames, old)
             for name in ignored:
                 if name in kwargs:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from training.cross_encoder.inputs import as_batch, encode
-from training.cross_encoder.legacy_arguments import PREDICT_IGNORED, PREDICT_RENAMES, RANK_IGNORED, legacy_call
+from training.cross_encoder.legacy_arguments import (
+    PREDICT_IGNORED,
+    PREDICT_POSITIONS,
+    PREDICT_RENAMES,
+    RANK_IGNORED,
+    legacy_call,
+)
 from training.cross_encoder.pool import Pool, logits_in_pool, start_pool, stop_pool
 from training.cross_encoder.prediction import activated, converted, logits_of, ranked, wants_progress
 from training.cross_encoder.prompts import resolve_prompt
@@ -23,7 +29,7 @@ Device = str | torch.device | Sequence[str | torch.device] | None
 class Predictor:
     """The methods of a cross-encoder that score. They may be called from several threads at once."""
 
-    @legacy_call(PREDICT_RENAMES, PREDICT_IGNORED)
+    @legacy_call(PREDICT_RENAMES, PREDICT_IGNORED, PREDICT_POSITIONS)
     def predict(
         self,
         inputs: Any,

@@ -101,6 +101,7 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         self.router_mapping = _dictionary("router_mapping", self.router_mapping)
         self.dataset_weights = _dictionary("dataset_weights", self.dataset_weights) or None
         self._check_own_values()
+        self._take_sampling_strategy()
         self.prediction_loss_only = True  # losses give no logits to gather
         # DDP's broadcast would change buffers in place between two forwards of one backward.
         self.ddp_broadcast_buffers = False
@@ -127,6 +128,16 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         # 1.0 would be read as one step, the largest float below it as all of them.
         self.warmup_steps = min(float(self.warmup_ratio), math.nextafter(1.0, 0.0))
         self.warmup_ratio = None
+
+    def _take_sampling_strategy(self) -> None:
+        """transformers' switch, which its own sampler would read, does what it can here."""
+        if self.train_sampling_strategy == "group_by_length":
+            self.length_bucketing = True if self.length_bucketing is None else self.length_bucketing
+        elif self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"train_sampling_strategy={self.train_sampling_strategy!r} is for rows that are drawn one by one; "
+                "leave it out and choose a batch_sampler"
+            )
 
     def _check_own_values(self) -> None:
         for name in ("batch_tokens", "mini_batch_tokens"):

@@ -35,8 +35,19 @@ NAMES = {
         "export_optimized_onnx_model",
         "export_static_quantized_openvino_model",
     ],
+    "training.base": [
+        "BatchSamplers",
+        "DefaultBatchSampler",
+        "GroupByLabelBatchSampler",
+        "MultiDatasetBatchSamplers",
+        "MultiDatasetDefaultBatchSampler",
+        "NoDuplicatesBatchSampler",
+        "ProportionalBatchSampler",
+        "RoundRobinBatchSampler",
+    ],
     "training.cross_encoder": [
         "CrossEncoder",
+        "CrossEncoderDataCollator",
         "CrossEncoderModelCardData",
         "CrossEncoderTrainer",
         "CrossEncoderTrainingArguments",
@@ -120,6 +131,7 @@ def test_a_name_of_the_library_is_found_where_the_library_has_it(module: str, na
 
 OLD_PATHS = [
     "training.LoggingHandler:LoggingHandler",
+    "training.base.evaluation:BaseEvaluator",
     "training.base.sampler:DefaultBatchSampler",
     "training.cross_encoder.CrossEncoder:CrossEncoder",
     "training.cross_encoder.evaluation.CEBinaryAccuracyEvaluator:CEBinaryAccuracyEvaluator",

@@ -14,7 +14,8 @@ from training.commands.losses import loss_factory
 from training.commands.report import resolved
 from training.commands.sources import kind_of
 from training.commands.work import decisive
-from training.recipe import Dataset, Recipe, load_recipe
+from training.cross_encoder import CrossEncoder
+from training.recipe import Dataset, Loss, Recipe, load_recipe
 
 DEFAULT = Path(__file__).parents[3] / "training" / "recipes" / "default.toml"
 EVALUATION_ONLY = {"cacm", "checkthat20", "cisi", "covidqa", "cranfield", "noveleval", "pubmedqa", "semeval_cqa_a"}
@@ -117,6 +118,24 @@ def test_the_default_recipe_trains_on_no_test_split_and_on_no_evaluation_set() -
         assert dataset.split in ("train", "dev") or dataset.name in ("nq_mini", "qed_nq")
         assert dataset.licence
     assert not recipe.data_root.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "attribute"),
+    [
+        ("CrossEntropyLoss", {"label_smoothing": 0.25, "weight": [1.0, 2.0]}, "ce_loss"),
+        ("BinaryCrossEntropyLoss", {"reduction": "sum"}, "bce_with_logits_loss"),
+        ("MSELoss", {"reduction": "sum"}, "loss_fct"),
+    ],
+)
+def test_options_that_a_loss_hands_to_pytorch_s(
+    name: str, options: dict[str, Any], attribute: str, reranker_dir: Path
+) -> None:
+    loss = loss_factory(Loss(name=name, **options), 1)(CrossEncoder(str(reranker_dir), device="cpu"))
+    inner = getattr(loss, attribute)
+    for key, value in options.items():
+        found = getattr(inner, key)
+        assert (found.tolist() if isinstance(value, list) else found) == value
 
 
 def test_the_recipe_of_examples_is_valid_down_to_losses_and_arguments(tmp_path: Path) -> None:

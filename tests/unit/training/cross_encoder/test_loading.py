@@ -156,6 +156,13 @@ def test_the_oldest_order_with_a_device_in_third_place_is_understood(headless_di
     assert isinstance(model.activation_fn, torch.nn.Tanh)
 
 
+def test_the_oldest_order_without_a_device_is_understood(headless_dir: Path) -> None:
+    """Its dictionaries tell."""
+    model = CrossEncoder(str(headless_dir), 2, 64, None, {}, {"dtype": torch.bfloat16}, torch.nn.Tanh())
+    assert (model.num_labels, model.max_length, model.dtype) == (2, 64, torch.bfloat16)
+    assert isinstance(model.activation_fn, torch.nn.Tanh)
+
+
 def test_the_new_name_of_an_argument_wins(reranker_dir: Path) -> None:
     model = CrossEncoder(reranker_dir, 99, max_length=32, num_labels=1, tokenizer_args={"model_max_length": 7})
     assert (model.num_labels, model.max_length) == (1, 32)

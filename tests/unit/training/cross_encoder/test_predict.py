@@ -99,6 +99,14 @@ def test_options_change_scores_as_in_6_2(both: tuple[CrossEncoder, Oracle], opti
     np.testing.assert_allclose(ours, theirs, **CLOSE)
 
 
+def test_positions_of_the_releases_before_5(classifier: CrossEncoder) -> None:
+    """A number behind the inputs is a batch size: prompts, which stand there now, are texts."""
+    pairs = [["what is the capital of france", TEXT], ["who ranks documents", TEXT]]
+    found = classifier.predict(pairs, 1, False, 0, None, True, False, True)
+    expected = classifier.predict(pairs, apply_softmax=True, convert_to_tensor=True)
+    torch.testing.assert_close(found, expected)
+
+
 def test_empty_input_gives_an_empty_answer_of_the_asked_type(reranker: CrossEncoder, classifier: CrossEncoder) -> None:
     assert reranker.predict([]).shape == (0,)
     assert reranker.predict([]).dtype == np.float32

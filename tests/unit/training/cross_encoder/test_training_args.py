@@ -152,5 +152,14 @@ def test_arguments_with_a_local_sampler_can_be_pickled(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(args)).output_dir == str(tmp_path)
 
 
+def test_rows_of_similar_length_by_the_name_that_transformers_has_for_it(tmp_path: Path) -> None:
+    """Its own sampler is not used here."""
+    assert make(tmp_path, train_sampling_strategy="group_by_length").length_bucketing
+    assert make(tmp_path, train_sampling_strategy="group_by_length", length_bucketing=False).length_bucketing is False
+    assert make(tmp_path).length_bucketing is None
+    with pytest.raises(ValueError, match="leave it out and choose a batch_sampler"):
+        make(tmp_path, train_sampling_strategy="sequential")
+
+
 def test_all_values_are_json(tmp_path: Path) -> None:
     assert json.loads(make(tmp_path, prompts={"a": "b"}).to_json_string())["prompts"] == {"a": "b"}
