@@ -85,22 +85,24 @@ def _sum(builder: Builder, one: Value, other: Value) -> Value:
 
 
 def _split(builder: Builder, x: Value) -> tuple[Value, Value]:
-    """What rounding takes from numbers, and the integers, of which only the last 22 bits are right.
+    """What rounding takes from numbers, and the integers that it gives, still as floats."""
+    whole = _call(builder, "llvm.nearbyint.v16f32", x)
+    return builder.fsub(x, whole), whole
 
-    Not by subtracting `ROUNDING` again: the compiler, which may reorder sums, would leave both away.
-    """
-    rest = builder.fsub(x, _call(builder, "llvm.nearbyint.v16f32", x))
-    return rest, builder.bitcast(builder.fadd(x, _constant(ROUNDING)), INTS)
+
+def _bits(builder: Builder, whole: Value, plus: float = 0.0) -> Value:
+    """Integers whose last 22 bits are those of whole numbers, plus another."""
+    return builder.bitcast(builder.fadd(whole, _constant(ROUNDING + plus)), INTS)
 
 
 def _exp2(builder: Builder, x: Value) -> Value:
     """2 to the power of x <= 0, to a share of 2e-7; of the least normal number where it would be smaller."""
     x = _larger(builder, _constant(LEAST_EXPONENT), x)
-    r = builder.fsub(x, _call(builder, "llvm.nearbyint.v16f32", x))
+    r, whole = _split(builder, x)
     p = _constant(EXP2[0])
     for coefficient in EXP2[1:]:
         p = fused(builder, p, r, _constant(coefficient))
-    biased = builder.bitcast(builder.fadd(x, _constant(ROUNDING + EXPONENT_BIAS)), INTS)
+    biased = _bits(builder, whole, EXPONENT_BIAS)  # of what was rounded once: a tie might fall otherwise the next time
     return builder.fmul(p, builder.bitcast(builder.shl(biased, ir.Constant(INTS, [23] * LANES)), FLOATS))
 
 
@@ -113,7 +115,8 @@ def _quick_gelu(builder: Builder, x: Value) -> Value:
     """GELU within 8e-6, for what is rounded afterwards: x if it is positive, less a cubic of one of 16 pieces."""
     spot = fused(builder, _call(builder, "llvm.fabs.v16f32", x), _constant(LANES / FLAT), _constant(-0.5))
     spot = builder.select(builder.fcmp_ordered("<", spot, _constant(LANES - 0.5001)), spot, _constant(LANES - 0.5001))
-    r, piece = _split(builder, spot)
+    r, whole = _split(builder, spot)
+    piece = _bits(builder, whole)
     known = function(builder, "llvm.x86.avx512.permvar.sf.512", FLOATS, [FLOATS, INTS])
     p, *others = (builder.call(known, [ir.Constant(FLOATS, list(map(float, one))), piece]) for one in _pieces())
     for coefficient in others:

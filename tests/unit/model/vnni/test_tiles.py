@@ -147,6 +147,20 @@ def test_softmax_sees_as_many_numbers_as_there_are(length: int, spread: float) -
     assert np.abs(found[:, length:]).sum() < 1e-30
 
 
+def test_powers_half_way_between_whole_numbers() -> None:
+    """What is left there may be rounded up or down, but once: else a weight is twice what it should be."""
+    places = -(np.arange(1, 40, 2) / 2 / np.log2(np.e)).astype(np.float32)
+    near = np.concatenate([places, *(np.nextafter(places, np.float32(side)) for side in (-100, 0))])
+    halves = near[np.mod(near * np.float32(np.log2(np.e)), 1) == 0.5]
+    assert len(halves) > 5
+    logits = np.zeros((ROWS, 96), np.float32)
+    logits[:, 1 : len(halves) + 1] = halves
+    expected = np.exp(logits[:, : len(halves) + 1].astype(float))
+    shares = np.empty(ROWS, np.float32)
+    weigh(logits, len(halves) + 1, shares)
+    np.testing.assert_allclose(logits[:, : len(halves) + 1], expected, rtol=1e-6)
+
+
 @njit
 def measured(row: Any) -> Any:
     return extent(row.ctypes.data, len(row) // 32)
