@@ -34,8 +34,9 @@ class NoDuplicatesDataLoader:
     def _batch(self) -> list[InputExample]:
         batch: list[InputExample] = []
         taken: set[str] = set()
-        refused_in_a_row = 0  # as many as there are examples: no other one fits, looking on would never end
-        while len(batch) < self.batch_size and refused_in_a_row < len(self.train_examples):
+        refused_in_a_row = 0
+        most = 2 * len(self.train_examples) - 1  # every one is among so many, whatever the new order
+        while len(batch) < self.batch_size and refused_in_a_row < most:
             example = self._next()
             texts = {str(text).strip().lower() for text in example.texts or ()}
             if texts.isdisjoint(taken):
