@@ -15,8 +15,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# A path without a module is a folder that holds others.
-MOVED: dict[str, str | None] = {
+MOVED = {
     "training.base.evaluation": "training.evaluation",
     "training.base.sampler": "training.sampler",
     "training.cross_encoder.fit_mixin": "training.cross_encoder.fit",
@@ -33,12 +32,11 @@ MOVED: dict[str, str | None] = {
 
 
 def target(path: str) -> str | None:
-    """The real module behind a moved path; None if the path was not moved. A folder is its own target."""
+    """The real module behind a moved path; None if the path was not moved."""
     head, tail = path, ""
     while head.startswith("training."):
         if head in MOVED:
-            real = MOVED[head]
-            return (None if tail else path) if real is None else real + tail
+            return MOVED[head] + tail
         head, _, last = head.rpartition(".")
         tail = f".{last}{tail}"
     return class_module(path)
@@ -67,8 +65,7 @@ class MovedLoader(Loader):
         parent = sys.modules[module.__name__.rpartition(".")[0]]
         if type(parent) is ModuleType:
             parent.__class__ = Package
-        if self.real != module.__name__:
-            sys.modules[module.__name__] = importlib.import_module(self.real)
+        sys.modules[module.__name__] = importlib.import_module(self.real)
 
 
 class Package(ModuleType):
@@ -90,11 +87,7 @@ class MovedFinder(MetaPathFinder):
         if not fullname.startswith("training."):
             return None
         real = target(fullname)
-        return (
-            None
-            if real is None
-            else ModuleSpec(fullname, MovedLoader(real), is_package=MOVED.get(fullname, "") is None)
-        )
+        return None if real is None else ModuleSpec(fullname, MovedLoader(real))
 
 
 def install() -> None:

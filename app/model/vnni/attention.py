@@ -11,8 +11,9 @@ from app.model.compiled import helper
 from app.model.vnni.rows import column_extents, extent, softmax_tile, to_numbers, to_pairs
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile, float_tile
+from app.model.vnni.weights import LEVELS
 
-LEVELS = 32767
+MOST = LEVELS[16]
 ROOM = 46240
 """Norm of what is multiplied by another such row or column: their product stays in int32, whatever their rounding adds
 to norms of up to 30,000 numbers."""
@@ -81,7 +82,7 @@ def _scale(largest: Any, norm: Any, squares: Any) -> Any:
     """
     if not squares < np.inf:
         return float32(np.nan)
-    return max(max(largest, float32(1e-30)) / float32(LEVELS), np.sqrt(norm) / float32(ROOM))
+    return max(max(largest, float32(1e-30)) / float32(MOST), np.sqrt(norm) / float32(ROOM))
 
 
 @helper
@@ -155,7 +156,7 @@ def attend_integers(qkv: Any, ends: Any, factor: Any, scratch: Any, logits: Any,
                 )  # fmt: skip
             softmax_tile(logits.ctypes.data, wide * 4, length, panels, shares.ctypes.data)
             for r in range(ROWS):
-                times = min(float32(LEVELS), float32(ROOM) * np.sqrt(shares[r]))
+                times = min(float32(MOST), float32(ROOM) * np.sqrt(shares[r]))
                 place = weights.ctypes.data + r * wide * 2
                 to_numbers(logits.ctypes.data + r * wide * 4, panels, weights[0, 0], place, times, int32(0))
                 shares[r] /= times

@@ -232,9 +232,8 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
             sums = []
             for row, own, most in zip(rows, held, highest, strict=True):
                 first = builder.add(row, builder.mul(panel, I64(4 * COLUMNS)))
-                below = [
-                    builder.fsub(value, most) for value in read(panel, row)
-                ]  # exact where it matters, never over 0
+                # First the difference, which is never over zero: a rounded product might be.
+                below = [builder.fsub(value, most) for value in read(panel, row)]
                 weights = [_exp2(builder, builder.fmul(value, _constant(LOG2_E))) for value in below]
                 for part, weight in zip(PARTS, weights, strict=True):
                     builder.store(weight, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)

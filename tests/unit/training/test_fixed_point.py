@@ -155,6 +155,15 @@ def test_padding_tokens_that_a_user_wrote_out(pair: Pair) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(pair.expected))
 
 
+def test_a_row_without_tokens_is_refused(pair: Pair) -> None:
+    """The kernels would write behind a buffer."""
+    model = pair.load()
+    batch = model.pad(pair.rows[:3])
+    batch["attention_mask"][1] = 0
+    with pytest.raises(IndexError, match="a row without tokens"):
+        model.forward(batch)
+
+
 def test_padding_on_the_left_is_no_token(pair: Pair) -> None:
     model = pair.load()
     batch = {name: values[:, ::-1].copy() for name, values in model.pad(pair.rows[:9]).items()}
