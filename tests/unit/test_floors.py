@@ -36,7 +36,7 @@ FLOORS = [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),
         *("app.score_cache", "app.batching.queue", "app.model.packed.bert", "app.model.packed.modernbert"),
         *("app.model.vnni.kernels", "app.model.vnni.weights", "app.model.vnni.network", "app.model.vnni.attention"),
-        "app.model.vnni.first_layer",
+        *("app.model.vnni.first_layer", "app.model.vnni.gelu"),
     ],
     ["app.model.tokenizer", "app.model.hub", "app.model.backends.", "app.batching.scoring", "app.model.packed.select"],
     ["app.model.cross_encoder", "app.model.candidates", "app.batching.batcher"],
@@ -62,7 +62,7 @@ WITHIN |= {"app.model.packed.onednn", "app.model.packed.weights"}
 WITHIN |= {"app.model.backends.torch_devices", "app.model.backends.torch_passes", "app.model.backends.cuda_graphs"}
 WITHIN |= {"app.model.cpus", "app.model.vnni.tile_size", "app.model.vnni.tiles"}
 WITHIN |= {"app.model.vnni.attention", "app.model.vnni.kernels", "app.model.vnni.weights"}
-WITHIN |= {"app.model.vnni.first_layer"}
+WITHIN |= {"app.model.vnni.first_layer", "app.model.vnni.gelu"}
 """Modules that others of their own floor build on."""
 
 

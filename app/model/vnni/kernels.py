@@ -12,7 +12,8 @@ from numba import float32
 
 from app.model.compiled import compiled, helper
 from app.model.vnni.attention import attend_first, attend_floats, attend_integers
-from app.model.vnni.rows import extent, fetch, gelu_tile, to_numbers
+from app.model.vnni.gelu import gelu_tile
+from app.model.vnni.rows import extent, fetch, to_numbers
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile
 

@@ -14,7 +14,7 @@ from app.model.packed.flat import Flat, Ints
 from app.model.types import FloatArray
 from app.model.vnni import kernels
 from app.model.vnni.first_layer import empty_tables, first_tables
-from app.model.vnni.rows import RAISE
+from app.model.vnni.gelu import RAISE
 from app.model.vnni.team import Team, Wait, Workspace
 from app.model.vnni.tile_size import ROWS
 from app.model.vnni.weights import Product, Shape, Tensors, padded, product, read

@@ -6,15 +6,11 @@ Addresses are integers; rows have a multiple of 32 numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import erfc, pi
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 
-from app.model.cpus import has_wide_registers
-from app.model.types import FloatArray
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import (
     F32,
@@ -45,23 +41,17 @@ ROUNDING = 1.5 * 2.0**23
 """A float32 of which the last bit is 1: what is added to it is rounded to an integer, which its last bits then are."""
 EXP2 = (1.5345812e-4, 1.3399931e-3, 9.6184890e-3, 5.5503288e-2, 0.24022647, 0.69314721, 1.0)
 """2 to the power of r for |r| <= 1 / 2, to a share of 2e-9: the polynomial of degree 6 whose largest error is least."""
-RAISE = 0.17
-"""GELU is nowhere lower than this below zero."""
-FLAT = 4.8
-"""Behind it, as far as integers go, the normal distribution is flat."""
-ERF_STEP = 0.3275911
-ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 
 
-def _constant(value: float) -> Value:
+def constant(value: float) -> Value:
     return ir.Constant(FLOATS, [value] * LANES)
 
 
-def _call(builder: Builder, name: str, *arguments: Value) -> Value:
+def call(builder: Builder, name: str, *arguments: Value) -> Value:
     return builder.call(function(builder, name, FLOATS, [FLOATS] * len(arguments)), arguments)
 
 
-def _larger(builder: Builder, one: Value, other: Value) -> Value:
+def larger(builder: Builder, one: Value, other: Value) -> Value:
     """The larger of two numbers; `other` where one of them is none."""
     return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
@@ -84,117 +74,26 @@ def _sum(builder: Builder, one: Value, other: Value) -> Value:
     return builder.fadd(one, other)
 
 
-def _split(builder: Builder, x: Value) -> tuple[Value, Value]:
+def split(builder: Builder, x: Value) -> tuple[Value, Value]:
     """What rounding takes from numbers, and the integers that it gives, still as floats."""
-    whole = _call(builder, "llvm.nearbyint.v16f32", x)
+    whole = call(builder, "llvm.nearbyint.v16f32", x)
     return builder.fsub(x, whole), whole
 
 
-def _bits(builder: Builder, whole: Value, plus: float = 0.0) -> Value:
+def bits(builder: Builder, whole: Value, plus: float = 0.0) -> Value:
     """Integers whose last 22 bits are those of whole numbers, plus another."""
-    return builder.bitcast(builder.fadd(whole, _constant(ROUNDING + plus)), INTS)
+    return builder.bitcast(builder.fadd(whole, constant(ROUNDING + plus)), INTS)
 
 
-def _exp2(builder: Builder, x: Value) -> Value:
+def exp2(builder: Builder, x: Value) -> Value:
     """2 to the power of x <= 0, to a share of 2e-7; of the least normal number where it would be smaller."""
-    x = _larger(builder, _constant(LEAST_EXPONENT), x)
-    r, whole = _split(builder, x)
-    p = _constant(EXP2[0])
+    x = larger(builder, constant(LEAST_EXPONENT), x)
+    r, whole = split(builder, x)
+    p = constant(EXP2[0])
     for coefficient in EXP2[1:]:
-        p = fused(builder, p, r, _constant(coefficient))
-    biased = _bits(builder, whole, EXPONENT_BIAS)  # of what was rounded once: a tie might fall otherwise the next time
+        p = fused(builder, p, r, constant(coefficient))
+    biased = bits(builder, whole, EXPONENT_BIAS)  # of what was rounded once: a tie might fall otherwise the next time
     return builder.fmul(p, builder.bitcast(builder.shl(biased, ir.Constant(INTS, [23] * LANES)), FLOATS))
-
-
-def _gelu(builder: Builder, x: Value) -> Value:
-    """x times the normal distribution's share below x; erf within 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
-    return builder.fmul(x, _normal(builder, x)[0])
-
-
-def _quick_gelu(builder: Builder, x: Value) -> Value:
-    """GELU within 8e-6, for what is rounded afterwards: x if it is positive, less a cubic of one of 16 pieces."""
-    spot = fused(builder, _call(builder, "llvm.fabs.v16f32", x), _constant(LANES / FLAT), _constant(-0.5))
-    spot = builder.select(builder.fcmp_ordered("<", spot, _constant(LANES - 0.5001)), spot, _constant(LANES - 0.5001))
-    r, whole = _split(builder, spot)
-    piece = _bits(builder, whole)
-    known = function(builder, "llvm.x86.avx512.permvar.sf.512", FLOATS, [FLOATS, INTS])
-    p, *others = (builder.call(known, [ir.Constant(FLOATS, list(map(float, one))), piece]) for one in _pieces())
-    for coefficient in others:
-        p = fused(builder, p, r, coefficient)
-    return builder.fsub(_larger(builder, _constant(0.0), x), p)
-
-
-def _pieces() -> FloatArray:
-    """Coefficients, shape (4, pieces), the highest power first, of what x / 2 * erfc(x / sqrt 2) is up to `FLAT`.
-
-    A cubic is of the place in its piece, between -0.5 and 0.5, and right at Chebyshev's nodes.
-    """
-    nodes = np.cos(pi * (np.arange(4) + 0.5) / 4) / 2
-    places = (np.arange(LANES)[:, None] + 0.5 + nodes) * FLAT / LANES
-    values = [[x / 2 * erfc(x * 0.5**0.5) for x in own] for own in places]
-    return np.linalg.solve(np.vander(nodes), np.transpose(values)).astype(np.float32)
-
-
-def _normal(builder: Builder, x: Value) -> tuple[Value, Value]:
-    """The normal distribution's share below x, and e to the power of -x * x / 2."""
-    size = _call(builder, "llvm.fabs.v16f32", x)
-    divisor = fused(builder, size, _constant(ERF_STEP * 0.5**0.5), _constant(1.0))
-    t = builder.fdiv(_constant(1.0), divisor)
-    p = _constant(ERF[0] / 2)
-    for coefficient in ERF[1:]:
-        p = fused(builder, p, t, _constant(coefficient / 2))
-    tail = _exp2(builder, builder.fmul(builder.fmul(x, x), _constant(-LOG2_E / 2)))
-    above = builder.fmul(builder.fmul(p, t), tail)
-    below = builder.fsub(_constant(1.0), above)
-    return builder.select(builder.fcmp_ordered(">=", x, _constant(0.0)), below, above), tail
-
-
-@placed
-def gelu_tile(_context: Any, kind: Any, tile: Any, step: Any) -> Any:
-    """GELU of six rows of 32 numbers, `step` bytes apart, in place; as they are to be rounded to the type of `kind`.
-
-    For uint8 it is raised by `RAISE`, so that no number is negative.
-    """
-    signature = types.void(kind, types.intp, types.intp)
-    gelu = _quick_gelu if kind != types.float32 and has_wide_registers() else _gelu
-    plus = RAISE if kind == types.uint8 else 0.0
-
-    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
-        def replace(row: Value, held: list[list[Value]]) -> list[list[Value]]:
-            first = builder.add(arguments[1], builder.mul(row, arguments[2]))
-            for part, value in zip(PARTS, vectors(builder, first, I64(0), FLOATS), strict=True):
-                place = at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS)
-                builder.store(builder.fadd(gelu(builder, value), _constant(plus)), place, align=4)
-            return held
-
-        repeat(builder, I64(ROWS), [], replace)
-        return context.get_dummy_value()
-
-    return signature, code
-
-
-@placed
-def gelu_slopes(_context: Any, x: Any, grad: Any, result: Any, panels: Any) -> Any:
-    """Writes the numbers of `grad` times the slopes of GELU at those of `x`, `panels` times 32 of them, to `result`."""
-    signature = types.void(*[types.intp] * 4)
-
-    def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
-        x, grad, result, panels = arguments
-
-        def write(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
-            places, slopes = (vectors(builder, each, panel, FLOATS) for each in (x, grad))
-            first = builder.add(result, builder.mul(panel, I64(4 * COLUMNS)))
-            for part, value, slope in zip(PARTS, places, slopes, strict=True):
-                share, tail = _normal(builder, value)
-                density = builder.fmul(tail, _constant((2 * pi) ** -0.5))
-                product = builder.fmul(slope, fused(builder, value, density, share))
-                builder.store(product, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)
-            return held
-
-        repeat(builder, panels, [], write)
-        return context.get_dummy_value()
-
-    return signature, code
 
 
 @placed
@@ -216,17 +115,17 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
             for part, value in zip(PARTS, vectors(builder, row, panel, FLOATS), strict=True):
                 first = builder.trunc(builder.add(builder.mul(panel, I64(COLUMNS)), I64(part * LANES)), I32)
                 place = builder.add(spread(builder, first, INTS), column)
-                found.append(builder.select(builder.icmp_signed("<", place, behind), value, _constant(LOWEST)))
+                found.append(builder.select(builder.icmp_signed("<", place, behind), value, constant(LOWEST)))
             return found
 
         def largest(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             return [
-                [_larger(builder, new, old) for new, old in zip(read(panel, row), own, strict=True)]
+                [larger(builder, new, old) for new, old in zip(read(panel, row), own, strict=True)]
                 for row, own in zip(rows, held, strict=True)
             ]
 
-        found = repeat(builder, panels, [[_constant(LOWEST) for _ in PARTS]] * ROWS, largest)
-        highest = [spread(builder, _reduced(builder, _larger(builder, *own), _larger), FLOATS) for own in found]
+        found = repeat(builder, panels, [[constant(LOWEST) for _ in PARTS]] * ROWS, largest)
+        highest = [spread(builder, _reduced(builder, larger(builder, *own), larger), FLOATS) for own in found]
 
         def weigh(panel: Value, held: list[list[Value]]) -> list[list[Value]]:
             sums = []
@@ -234,13 +133,13 @@ def softmax_tile(_context: Any, logits: Any, step: Any, length: Any, panels: Any
                 first = builder.add(row, builder.mul(panel, I64(4 * COLUMNS)))
                 # First the difference, which is never over zero: a rounded product might be.
                 below = [builder.fsub(value, most) for value in read(panel, row)]
-                weights = [_exp2(builder, builder.fmul(value, _constant(LOG2_E))) for value in below]
+                weights = [exp2(builder, builder.fmul(value, constant(LOG2_E))) for value in below]
                 for part, weight in zip(PARTS, weights, strict=True):
                     builder.store(weight, at(builder, builder.add(first, I64(4 * LANES * part)), FLOATS), align=4)
                 sums.append([builder.fadd(old, weight) for old, weight in zip(own, weights, strict=True)])
             return sums
 
-        totals = repeat(builder, panels, [[_constant(0.0) for _ in PARTS]] * ROWS, weigh)
+        totals = repeat(builder, panels, [[constant(0.0) for _ in PARTS]] * ROWS, weigh)
         for row, own in enumerate(totals):
             share = builder.fdiv(F32(1.0), _reduced(builder, builder.fadd(*own), _sum))
             builder.store(share, at(builder, builder.add(shares, I64(4 * row)), F32), align=4)
@@ -254,13 +153,13 @@ def _extents(builder: Builder, rounds: Value, read: Callable[[Value], list[Value
 
     def look(place: Value, held: list[list[Value]]) -> list[list[Value]]:
         values = read(place)
-        sizes = [_call(builder, "llvm.fabs.v16f32", value) for value in values]
+        sizes = [call(builder, "llvm.fabs.v16f32", value) for value in values]
         return [
-            [_larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
+            [larger(builder, size, old) for size, old in zip(sizes, held[0], strict=True)],
             [fused(builder, value, value, old) for value, old in zip(values, held[1], strict=True)],
         ]
 
-    return repeat(builder, rounds, [[_constant(0.0) for _ in PARTS]] * 2, look)
+    return repeat(builder, rounds, [[constant(0.0) for _ in PARTS]] * 2, look)
 
 
 @placed
@@ -272,7 +171,7 @@ def extent(_context: Any, row: Any, panels: Any) -> Any:
         row, panels = arguments
 
         most, squares = _extents(builder, panels, lambda panel: vectors(builder, row, panel, FLOATS))
-        found = [_reduced(builder, _larger(builder, *most), _larger), _reduced(builder, builder.fadd(*squares), _sum)]
+        found = [_reduced(builder, larger(builder, *most), larger), _reduced(builder, builder.fadd(*squares), _sum)]
         return context.make_tuple(builder, signature.return_type, found)
 
     return signature, code
@@ -312,9 +211,7 @@ def to_pairs(_context: Any, rows: Any, step: Any, pairs: Any, factors: Any, resu
             first = builder.add(rows, builder.mul(builder.add(pair, pair), step))
             both = (vectors(builder, row, I64(0), FLOATS) for row in (first, builder.add(first, step)))
             for part, factor, *own in zip(PARTS, by, *both, strict=True):
-                one, other = (
-                    builder.bitcast(fused(builder, value, factor, _constant(ROUNDING)), INTS) for value in own
-                )
+                one, other = (builder.bitcast(fused(builder, value, factor, constant(ROUNDING)), INTS) for value in own)
                 joined = builder.or_(builder.and_(one, low), builder.shl(other, above))
                 place = builder.add(builder.add(result, builder.mul(pair, I64(4 * COLUMNS))), I64(4 * LANES * part))
                 builder.store(joined, at(builder, place, INTS), align=4)
@@ -336,7 +233,7 @@ def to_numbers(_context: Any, row: Any, panels: Any, kind: Any, q: Any, factor: 
     def code(context: Any, builder: Builder, _: Any, arguments: Any) -> Any:
         row, panels, _, q, factor, shift = arguments
         by = spread(builder, factor, FLOATS)
-        plus = builder.fadd(spread(builder, builder.sitofp(shift, F32), FLOATS), _constant(ROUNDING))
+        plus = builder.fadd(spread(builder, builder.sitofp(shift, F32), FLOATS), constant(ROUNDING))
         size = kind.bitwidth // 8
 
         def write(panel: Value, held: list[list[Value]]) -> list[list[Value]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.model.compiled import compiled, helper
-from app.model.vnni.rows import gelu_slopes, gelu_tile
+from app.model.vnni.gelu import gelu_slopes, gelu_tile
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import float_tile
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from app.model.vnni import rows, tiles
-from app.model.vnni.rows import RAISE, extent, gelu_slopes, gelu_tile, softmax_tile, to_numbers
+from app.model.vnni import gelu, tiles
+from app.model.vnni.gelu import RAISE, gelu_slopes, gelu_tile
+from app.model.vnni.rows import extent, softmax_tile, to_numbers
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile, float_tile
 
@@ -97,7 +98,7 @@ def activate(kind: Any, tile: Any) -> None:
 def test_gelu(kind: type[np.generic], off: float, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the error function in 64 bits; what bytes without sign are to stand for is raised above zero."""
     if not wide:
-        monkeypatch.setattr(rows, "has_wide_registers", lambda: False)
+        monkeypatch.setattr(gelu, "has_wide_registers", lambda: False)
     x = np.concatenate([np.linspace(-12, 12, ROWS * COLUMNS - 5), [0, -0.0, 1e-30, 80, np.nan]]).astype(np.float32)
     tile = x.reshape(ROWS, COLUMNS).copy()
     njit(activate)(kind(0), tile)
