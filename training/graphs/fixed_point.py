@@ -16,7 +16,7 @@ from app.model.artifact import Artifact
 from app.model.packed.bert import BertNetwork, RobertaNetwork
 from app.model.packed.select import network_of
 from app.model.types import FloatArray
-from app.model.vnni.weights import LEVELS, Shape, padded, quantised, write
+from app.model.vnni.weights import LEVELS, Shape, padded, quantised, require_finite, write
 
 Named = Iterator[tuple[str, NDArray[Any]]]
 
@@ -24,7 +24,7 @@ Named = Iterator[tuple[str, NDArray[Any]]]
 def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
     """Writes a BERT, RoBERTa or XLM-RoBERTa with products of `bits` bits: 32 (float), 16 or 8 (integers).
 
-    Raises ConfigError for others.
+    Raises ConfigError for others, ArtifactError where a weight is not finite.
     """
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True
@@ -36,6 +36,7 @@ def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
             f"with GELU, not {type(model).__name__} with {getattr(config, 'hidden_act', 'no such setting')}; choose "
             "another target"
         )
+    require_finite(artifact.directory, {name: _array(weight) for name, weight in model.named_parameters()})
     padding = family.encoder_of(model).embeddings.padding_idx if issubclass(family, RobertaNetwork) else None
     heads = config.num_attention_heads
     shape = Shape(bits, heads, config.hidden_size // heads, config.layer_norm_eps, padding)

@@ -134,15 +134,35 @@ def write(path: Path, shape: Shape, tensors: Mapping[str, NDArray[Any]]) -> None
     save_file(dict(tensors), path, {"format": str(FORMAT), "shape": json.dumps(asdict(shape))})
 
 
+def bits_of(path: Path) -> int:
+    """Bits of the numbers that the model in a file multiplies, without reading them. Raises ArtifactError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int(json.loads(file.metadata()["shape"])["bits"])
+    except Exception as error:  # safetensors has its own, which is no public name
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)}); export the model again") from error
+
+
 def read(path: Path) -> tuple[Shape, Tensors]:
-    """What `write` wrote. Raises ArtifactError."""
+    """What `write` wrote. Raises ArtifactError, also where a number of it is infinite or none at all."""
     try:
         with safe_open(path, framework="numpy") as file:
             notes = file.metadata() or {}
             if notes.get("format") != str(FORMAT):
                 raise ArtifactError(f"{path}: format {notes.get('format')}, this version reads {FORMAT}; export again")
-            return Shape(**json.loads(notes["shape"])), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            shape = Shape(**json.loads(notes["shape"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except ArtifactError:
         raise
     except Exception as error:  # safetensors has its own, which is no public name
         raise ArtifactError(f"{path}: cannot be read ({first_line(error)}); export the model again") from error
+    require_finite(path, tensors)
+    return shape, tensors
+
+
+def require_finite(source: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Raises ArtifactError with the first of the tensors that holds an infinite number or none at all."""
+    # The kernels would make finite scores of some: an activation is rounded to the largest integer there is.
+    for name, values in tensors.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ArtifactError(f"{source}: {name} holds numbers that are not finite; use other weights")

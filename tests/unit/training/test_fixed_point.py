@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from app.errors import ArtifactError, ConfigError
@@ -210,21 +213,65 @@ def test_another_activation_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("embeddings.LayerNorm.bias", value) for value in (np.nan, np.inf, 1e30)),
+        *(("embeddings.LayerNorm.bias", value) for value in (np.nan, np.inf, -np.inf)),
         *((f"encoder.layer.0.attention.self.{name}.bias", np.nan) for name in ("query", "key", "value")),
-        *((f"encoder.layer.0.{name}.dense.bias", np.nan) for name in ("attention.output", "intermediate", "output")),
+        *((f"encoder.layer.0.{name}.dense.bias", -np.inf) for name in ("attention.output", "intermediate", "output")),
     ],
 )
-def test_weights_that_are_no_numbers_are_found_at_load(name: str, value: float, tmp_path: Path) -> None:
-    """Integers would hide them. Numbers too large to square count as such."""
+def test_weights_that_are_no_numbers_are_not_exported(name: str, value: float, tmp_path: Path) -> None:
+    """The first of them is named, as it is called in the model."""
     directory = write_tiny("bert", tmp_path / "model")
-    weights = load_file(directory / "model.safetensors")
-    weights[f"bert.{name}"][3] = value
-    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    change(directory / "model.safetensors", f"bert.{name}", value)
+    with pytest.raises(ArtifactError, match=rf"model: bert\.{re.escape(name)} holds numbers that are not finite"):
+        write_fixed_point(read_artifact(directory), tmp_path / "model.vnni", 16)
+    assert not (tmp_path / "model.vnni").exists()
+
+
+@pytest.fixture(scope="module")
+def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT in all three forms."""
+    directory = write_tiny("bert", tmp_path_factory.mktemp("each") / "model")
+    (directory / "vnni").mkdir()
+    for graph, bits in ((INT16, 16), (FP32, 32), (INT8, 8)):
+        write_fixed_point(read_artifact(directory), directory / graph, bits)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("graph", "name", "value"),
+    [
+        *((graph, "layers.0.wide.bias", value) for graph in VNNI_GRAPHS for value in (np.nan, np.inf, -np.inf)),
+        *((INT16, f"layers.0.{name}", -np.inf) for name in ("inputs.bias", "mixed.scales", "output_norm.weight")),
+        *((INT16, name, np.nan) for name in ("embeddings.positions", "layers.1.value.bias", "head.out.bias")),
+    ],
+)
+def test_weights_that_are_no_numbers_are_found_at_load(
+    one_of_each: Path, graph: str, name: str, value: float, tmp_path: Path
+) -> None:
+    """By the name of the tensor. Integers would hide them: the GELU of minus infinity was a finite number."""
+    directory = Path(shutil.copytree(one_of_each, tmp_path / "model"))
+    change(directory / graph, name, value)
+    with pytest.raises(ArtifactError, match=rf"{re.escape(graph)}: {re.escape(name)} holds numbers that are not"):
+        CrossEncoder.load(directory, "vnni", BackendOptions(graph=graph))
+
+
+def test_numbers_too_large_to_square_are_found_at_load(tmp_path: Path) -> None:
+    """They are finite, and no score is."""
+    directory = write_tiny("bert", tmp_path / "model")
+    change(directory / "model.safetensors", "bert.embeddings.LayerNorm.bias", 1e30)
     (directory / "vnni").mkdir()
     write_fixed_point(read_artifact(directory), directory / INT16, 16)
     with pytest.raises(ArtifactError, match="logits that are not finite"):
         CrossEncoder.load(directory, "vnni")
+
+
+def change(path: Path, name: str, value: float) -> None:
+    """Sets a number of a tensor in a file of tensors."""
+    with safe_open(path, framework="numpy") as file:
+        notes = file.metadata()
+    weights = load_file(path)
+    weights[name].flat[3 % weights[name].size] = value
+    save_file(weights, path, notes)
 
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
