@@ -25,20 +25,38 @@ class ParityPolicy:
     min_kendall_tau: float | None = None
 
 
-def is_lossless(graph: Mapping[str, Any]) -> bool:
-    """Whether a manifest's entry for a graph shows that it scores as its reference does; False without figures."""
-    parity = graph.get("parity") or {}
+def is_lossless(graph: Mapping[str, Any], backend: str = "") -> bool:
+    """Whether a manifest's entry for a graph shows that it scores as its reference does; False without figures.
+
+    They are those of `backend`, as in `figures_on`.
+    """
+    parity = figures_on(graph, backend)
     difference, tau = parity.get("max_score_difference"), parity.get("kendall_tau")
     return difference is not None and tau is not None and difference <= LOSSLESS_DIFFERENCE and tau >= LOSSLESS_TAU
 
 
-def faults(graph: Mapping[str, Any], policy: ParityPolicy) -> list[str]:
-    """What speaks against a graph by its manifest entry; empty where nothing does, or nothing is known."""
+def figures_on(graph: Mapping[str, Any], backend: str = "") -> Mapping[str, float]:
+    """What was measured with a graph on `backend`, or else on the runtime that it was made for; maybe nothing."""
+    return (graph.get("parity_on") or {}).get(backend) or graph.get("parity") or {}
+
+
+def _within_thresholds(graph: Mapping[str, Any], backend: str) -> bool:
+    """The verdict of the export on the figures of `figures_on`; True where there is none."""
+    if backend in (graph.get("parity_on") or {}):
+        return backend in (graph.get("runtimes") or [])
+    return graph.get("within_thresholds") is not False
+
+
+def faults(graph: Mapping[str, Any], policy: ParityPolicy, backend: str = "") -> list[str]:
+    """What speaks against serving a graph on `backend` by its manifest entry, of the figures of `figures_on`.
+
+    Empty where nothing does, or nothing is known.
+    """
     if policy.action == "ignore":
         return []
-    parity = graph.get("parity") or {}
+    parity = figures_on(graph, backend)
     found = []
-    if graph.get("within_thresholds") is False:
+    if not _within_thresholds(graph, backend):
         found.append("it missed the parity thresholds of its export")
     difference, tau = parity.get("max_score_difference"), parity.get("kendall_tau")
     if policy.max_score_difference is not None and difference is not None and difference > policy.max_score_difference:
@@ -48,12 +66,13 @@ def faults(graph: Mapping[str, Any], policy: ParityPolicy) -> list[str]:
     return found
 
 
-def enforce(artifact: Artifact, source: str, policy: ParityPolicy) -> None:
-    """Warns of an unfaithful graph that is about to be served, or raises ArtifactError, as the policy says."""
-    found = faults(manifest_graphs(artifact).get(source, {}), policy)
+def enforce(artifact: Artifact, source: str, policy: ParityPolicy, backend: str = "") -> None:
+    """Warns of an unfaithful graph that `backend` is about to serve, or raises ArtifactError, as the policy says."""
+    found = faults(manifest_graphs(artifact).get(source, {}), policy, backend)
     if not found:
         return
-    message = f"{artifact.directory / source}: {'; '.join(found)}"
+    where = f" on {backend}" if backend else ""
+    message = f"{artifact.directory / source}{where}: {'; '.join(found)}"
     if policy.action == "refuse":
         raise ArtifactError(f"{message}; export the model again, or set --parity-policy warn")
     log.warning(message)

@@ -56,6 +56,47 @@ def test_faults_are_what_the_manifest_admits_to(graph: dict[str, Any], policy: P
     assert all(word in fault for word, fault in zip(words, found, strict=True))
 
 
+GOOD, BAD = (
+    {"max_score_difference": difference, "kendall_tau": tau} for difference, tau in ((1e-4, 0.9999), (0.3, 0.8))
+)
+STRICT = ParityPolicy("refuse", 0.04, 0.98)
+
+
+def on_two(onnx: dict[str, float], openvino: dict[str, float]) -> dict[str, Any]:
+    """A graph made for ONNX Runtime and measured on both, as the export describes it."""
+    return {
+        "precision": "int8",
+        "parity": onnx,
+        "parity_on": {"openvino": openvino},
+        "runtimes": ["onnx", *(["openvino"] if openvino is GOOD else [])],
+        "within_thresholds": onnx is GOOD,
+    }
+
+
+@pytest.mark.parametrize(("onnx", "openvino"), [(GOOD, BAD), (BAD, GOOD)])
+def test_a_graph_is_judged_by_the_figures_of_the_runtime_that_serves_it(
+    onnx: dict[str, float], openvino: dict[str, float]
+) -> None:
+    """Where that was measured; elsewhere, and where no runtime is named, by those of the one that it was made for."""
+    graph = on_two(onnx, openvino)
+    for backend, figures in (("onnx", onnx), ("openvino", openvino), ("vnni", onnx), ("", onnx)):
+        assert is_lossless(graph, backend) is (figures is GOOD)
+        assert len(faults(graph, STRICT, backend)) == (0 if figures is GOOD else 3)
+        assert len(faults(graph, ParityPolicy(), backend)) == (0 if figures is GOOD else 1)
+
+
+def test_the_runtime_that_is_refused_is_named(reranker_dir: Path, tmp_path: Path) -> None:
+    """The other one serves the same graph."""
+    model = Path(shutil.copytree(reranker_dir, tmp_path / "model"))
+    write_manifest(model, Manifest(graphs={GRAPH: on_two(GOOD, BAD)}), [GRAPH])
+    artifact = read_artifact(model)
+    enforce(artifact, GRAPH, STRICT, "onnx")
+    with pytest.raises(
+        ArtifactError, match=r"model\.onnx on openvino: it missed .* differ by up to 0\.3, .* tau is 0\.8"
+    ):
+        enforce(artifact, GRAPH, STRICT, "openvino")
+
+
 @pytest.fixture
 def unfaithful(reranker_dir: Path, tmp_path: Path) -> Path:
     """A model whose manifest says that its graph missed its thresholds."""
