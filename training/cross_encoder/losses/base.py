@@ -119,17 +119,15 @@ class CrossEncoderLoss(nn.Module):
         limit = getattr(unwrapped(self.model), "max_length", None)
         return size * (min(longest, limit) if isinstance(limit, int) and limit > 0 else longest)
 
-    def joined(self, mean: Mean) -> Tensor:
-        """The loss of this process: its own mean, or in training its part of the mean of all processes."""
-        together = self.across_processes and torch.is_grad_enabled()
-        return mean.value_across_processes() if together else mean.value()
+    def joined(self, found: Mean | Tensor) -> Tensor:
+        """The loss of this process: its own mean, or in training its part of the mean of all processes.
 
-    def joined_mean(self, value: Tensor, count: int | Tensor, reduction: str = "mean") -> Tensor:
-        """The same for a mean over `count` items that was already taken; other reductions stay as they are."""
-        if not self.across_processes or reduction != "mean":
-            return value
-        weight = torch.as_tensor(count, device=value.device)
-        return self.joined(Mean(value * weight, weight))
+        What is no mean (another `reduction`) stays as it is.
+        """
+        if not isinstance(found, Mean):
+            return found
+        together = self.across_processes and torch.is_grad_enabled()
+        return found.value_across_processes() if together else found.value()
 
 
 @contextmanager

@@ -7,17 +7,64 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss, check_pairs
+from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss, at_least_float32, check_pairs
+from training.cross_encoder.losses.mean import Mean, reduced
 from training.util.misc import fullname
+
+IGNORED = -100  # of torch: no class has this id
+
+
+def cross_entropy(
+    scores: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = IGNORED,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Mean | Tensor:
+    """-weight[class] log softmax(scores)[class], mean over the rows.
+
+    Shapes: scores (rows, classes); labels (rows,), class ids, or (rows, classes), distributions; mask (rows,), False
+    for a row that does not count, as those of class `ignore_index` do not. `weight` has one number for each class; the
+    mean divides by those of the rows' classes, or by the rows where labels are distributions. `label_smoothing` moves
+    that share of each label to all classes alike. `reduction`: see `reduced`. RuntimeError for an `ignore_index` of 0
+    or more with distributions.
+    """
+    scores = at_least_float32(scores).masked_fill(~mask[:, None], 0.0)
+    soft = labels.is_floating_point()
+    if soft:
+        labels = labels.to(scores).masked_fill(~mask[:, None], 0.0)
+    else:
+        labels = labels.long().masked_fill(~mask, ignore_index)
+    weight = None if weight is None else weight.to(scores)
+    losses = functional.cross_entropy(
+        scores,
+        labels,
+        weight,
+        ignore_index=ignore_index,
+        reduction="none",
+        label_smoothing=label_smoothing,
+    )
+    total = mask.sum() if soft else weight_of(labels, weight, ignore_index)
+    return reduced(losses.masked_fill(~mask, 0.0), total, reduction)
+
+
+def weight_of(labels: Tensor, weight: Tensor | None = None, ignore_index: int = IGNORED) -> Tensor:
+    """What the mean over rows of class ids divides by: the rows, or the weights of their classes; shape ()."""
+    kept = labels != ignore_index
+    # Not the kept rows alone: to know how many they are would wait for the device.
+    return kept.sum() if weight is None else weight[labels.where(kept, 0)].where(kept, 0).sum()
 
 
 class CrossEntropyLoss(CrossEncoderLoss):
-    """Mean of -log softmax(activation(logits))[class].
+    """`cross_entropy` over activation(logits).
 
     Inputs: two columns of texts; labels: class ids, shape (rows,), or a distribution over the classes, shape
-    (rows, classes). Further keyword arguments go to `torch.nn.CrossEntropyLoss`, which is the function of scores and
-    labels here.
+    (rows, classes). Further keyword arguments are those of `torch.nn.CrossEntropyLoss`: weight, ignore_index,
+    label_smoothing, reduction.
     """
 
     columns = "pair"
@@ -42,21 +89,18 @@ class CrossEntropyLoss(CrossEncoderLoss):
         check_pairs(type(self).__name__, inputs)
         scores = self.activation_fn(self.score(list(zip(*inputs, strict=True)), prompt, task))
         target = class_targets(labels, scores)
-        if not len(scores):
-            return self.joined_mean(scores.sum(), 0, self.ce_loss.reduction)  # the other processes wait for it
-        value: Tensor = self.ce_loss.to(scores.device)(scores, target)
-        if not self.across_processes:
-            return value
-        return self.joined_mean(value, self.weight_of(target), self.ce_loss.reduction)
-
-    def weight_of(self, target: Tensor) -> Tensor:
-        """What torch divides by: the rows, or the weights of the rows' classes, without ignored rows."""
-        if target.is_floating_point():
-            return torch.tensor(float(len(target)), device=target.device)
-        kept = target != self.ce_loss.ignore_index
-        weight = self.ce_loss.weight
-        # Not the kept rows alone: to know how many they are would wait for the device.
-        return kept.sum() if weight is None else weight[target.where(kept, 0)].where(kept, 0).sum()
+        mask, options = torch.ones(len(scores), dtype=torch.bool, device=scores.device), self.ce_loss
+        return self.joined(
+            cross_entropy(
+                scores,
+                target,
+                mask,
+                options.weight,
+                options.ignore_index,
+                options.label_smoothing,
+                options.reduction,
+            )
+        )
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

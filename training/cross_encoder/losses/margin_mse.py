@@ -8,9 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss
-from training.cross_encoder.losses.mse import HOFSTAETTER_2021
+from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss, at_least_float32
+from training.cross_encoder.losses.mean import Mean
+from training.cross_encoder.losses.mse import HOFSTAETTER_2021, mse
 from training.util.misc import fullname
+
+
+def margin_mse(scores: Tensor, labels: Tensor, mask: Tensor, reduction: str = "mean") -> Mean | Tensor:
+    """((s+ - s-_i) - gold margin_i)^2, mean over the negatives (Hofstätter et al. 2021, arXiv 2010.02666).
+
+    Shapes: scores and mask (rows, 1 + negatives), the positive first; labels (rows, negatives), the gold margins.
+    `mask` is False for padding; a row whose positive is masked does not count. `reduction`: see `reduced`.
+    """
+    return mse(margins(at_least_float32(scores)), labels, mask[:, :1] & mask[:, 1:], reduction)
 
 
 def margins(scores: Tensor) -> Tensor:
@@ -46,10 +56,10 @@ def is_stackable(labels: Any) -> bool:
 
 
 class MarginMSELoss(CrossEncoderLoss):
-    """Mean of ((s+ - s-_i) - gold margin_i)^2 (Hofstätter et al. 2021, arXiv 2010.02666).
+    """`margin_mse` over activation(scores).
 
-    Inputs: query, positive, one or more negatives; labels: a margin per row (one negative), a margin per negative,
-    or the scores of positive and negatives. Further keyword arguments go to `torch.nn.MSELoss`.
+    Inputs: query, positive, one or more negatives; labels: a margin per row (one negative), a margin per negative, or
+    the scores of positive and negatives. Further keyword arguments are those of `torch.nn.MSELoss`: reduction.
     """
 
     columns = "tuple"
@@ -80,10 +90,8 @@ class MarginMSELoss(CrossEncoderLoss):
         gold = gold_margins(labels, len(queries), len(candidates) - 1)
         pairs = [(query, text) for query, *texts in zip(queries, *candidates, strict=True) for text in texts]
         scores = self.activated(pairs, prompt, task).reshape(len(queries), len(candidates))
-        if not len(scores):
-            return self.joined_mean(scores.sum(), 0, self.loss_fct.reduction)  # the other processes wait for it
-        value = self.loss_fct(margins(scores), gold.detach().to(scores))
-        return self.joined_mean(value, gold.numel(), self.loss_fct.reduction)
+        mask = torch.ones_like(scores, dtype=torch.bool)
+        return self.joined(margin_mse(scores, gold.detach(), mask, self.loss_fct.reduction))
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

@@ -32,6 +32,21 @@ class Mean(NamedTuple):
         return self.total * world_size() / weight.where(weight > 0, 1)
 
 
+def reduced(losses: Tensor, weight: Tensor, reduction: str) -> Mean | Tensor:
+    """The losses of items, 0 where an item does not count, put together as PyTorch's losses do it.
+
+    "mean": the `Mean` over `weight`, the items that count or their summed weights; "sum": shape (); "none": `losses`
+    as they are. ValueError for another `reduction`.
+    """
+    if reduction == "mean":
+        return Mean(losses.sum(), weight)
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "none":
+        return losses
+    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', but is {reduction!r}")
+
+
 def world_size() -> int:
     """The number of processes that train together."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

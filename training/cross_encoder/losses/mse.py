@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from training.cross_encoder.losses.base import (
     IDENTITY,
     Activation,
     CrossEncoderLoss,
+    at_least_float32,
     check_pairs,
     one_label_per_pair,
 )
+from training.cross_encoder.losses.mean import Mean, reduced
 from training.util.misc import fullname
 
 HOFSTAETTER_2021 = """
@@ -28,11 +31,20 @@ HOFSTAETTER_2021 = """
 """
 
 
-class MSELoss(CrossEncoderLoss):
-    """Mean of (activation(score) - label)^2 (Hofstätter et al. 2021, arXiv 2010.02666, "pointwise").
+def mse(scores: Tensor, labels: Tensor, mask: Tensor, reduction: str = "mean") -> Mean | Tensor:
+    """(score - label)^2, mean over the pairs (Hofstätter et al. 2021, arXiv 2010.02666, "pointwise").
 
-    Inputs: two columns of texts; labels: one number per row, shape (rows,). Further keyword arguments go to
-    `torch.nn.MSELoss`, which is the function of scores and labels here.
+    All of one shape; `mask` is False for a pair that does not count. `reduction`: see `reduced`.
+    """
+    scores = at_least_float32(scores)
+    error = (scores - labels.to(scores)).masked_fill(~mask, 0.0)
+    return reduced(error.square(), mask.sum(), reduction)
+
+
+class MSELoss(CrossEncoderLoss):
+    """`mse` over activation(scores). Inputs: two columns of texts; labels: one number per row, shape (rows,).
+
+    Further keyword arguments are those of `torch.nn.MSELoss`: reduction.
     """
 
     columns = "pair"
@@ -57,10 +69,8 @@ class MSELoss(CrossEncoderLoss):
         check_pairs(type(self).__name__, inputs)
         labels = one_label_per_pair(type(self).__name__, labels, len(inputs[0]))
         scores = self.activated(list(zip(*inputs, strict=True)), prompt, task)
-        if not len(scores):
-            return self.joined_mean(scores.sum(), 0, self.loss_fct.reduction)  # the other processes wait for it
-        value = self.loss_fct(scores, labels.detach().to(scores))
-        return self.joined_mean(value, len(scores), self.loss_fct.reduction)
+        mask = torch.ones_like(scores, dtype=torch.bool)
+        return self.joined(mse(scores, labels.detach(), mask, self.loss_fct.reduction))
 
     def get_config_dict(self) -> dict[str, Any]:
         """The options, for the model card."""

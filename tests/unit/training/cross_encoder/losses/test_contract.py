@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tests.unit.training.cross_encoder.losses.tables import Table, columns, lists
 from training.cross_encoder import CrossEncoder, losses
 from training.cross_encoder.losses.base import CrossEncoderLoss, joined_means
+from training.cross_encoder.losses.cross_entropy import cross_entropy
 from training.cross_encoder.losses.mean import Mean
 from training.cross_encoder.texts import TokenizedText
 
@@ -282,11 +283,11 @@ def test_the_trainer_joins_the_means_of_one_loss_and_leaves_a_choice_alone(monke
 
 
 def test_the_mean_of_classes_counts_their_weights() -> None:
+    scores, mask, ids = torch.rand(4, 3), torch.ones(4, dtype=torch.bool), torch.tensor([0, 1, 2, 2])
     weights = torch.tensor([1.0, 2.0, 4.0])
-    loss = make("CrossEntropyLoss", weight=weights, ignore_index=0)
-    assert loss.weight_of(torch.tensor([0, 1, 2, 2])) == 10.0
-    assert make("CrossEntropyLoss", ignore_index=0).weight_of(torch.tensor([0, 1, 2, 2])) == 3.0
-    assert loss.weight_of(torch.rand(4, 3)) == 4.0
+    assert cross_entropy(scores, ids, mask, weights, ignore_index=0).weight == 10.0
+    assert cross_entropy(scores, ids, mask, ignore_index=0).weight == 3.0
+    assert cross_entropy(scores, torch.rand(4, 3), mask, weights).weight == 4.0
 
 
 def test_a_class_is_importable_from_the_path_of_its_name() -> None:
