@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numba
 from filelock import FileLock, Timeout
 from numba.core.caching import FunctionCache
+
+from app.model.cpus import cpu_model
 
 Kernel = Callable[..., Any]
 SETTINGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
@@ -29,6 +31,39 @@ def compiled(function: Kernel) -> Kernel:
     with suppress(RuntimeError):  # neither beside this file nor in the user's cache
         setattr(kernel, "_cache", _Cache(function))  # type: ignore[no-untyped-call]  # noqa: B010
     return kernel
+
+
+def is_ready(kernel: Kernel, use: str) -> bool:
+    """Whether `note_ready` was called for this use of a kernel: with the code of now, on a processor like this one."""
+    mark = _mark(kernel, use)
+    return mark is not None and mark.exists()
+
+
+def note_ready(kernel: Kernel, use: str) -> None:
+    """Notes, beside the machine code, that all of it that this use of a kernel needs is there."""
+    mark = _mark(kernel, use)
+    if mark is not None:
+        with suppress(OSError):
+            mark.touch()
+
+
+def one_at_a_time(kernel: Kernel) -> AbstractContextManager[object]:
+    """Lets one process at a time compile what a kernel needs; the others wait, and find it done."""
+    kept = getattr(kernel, "_cache")  # noqa: B009
+    if not isinstance(kept, _Cache):
+        return nullcontext()
+    Path(kept.cache_path).mkdir(parents=True, exist_ok=True)
+    return FileLock(Path(kept.cache_path) / "compiling.lock")
+
+
+def _mark(kernel: Kernel, use: str) -> Path | None:
+    """The file that says so; None where machine code is not kept."""
+    kept = getattr(kernel, "_cache")  # noqa: B009
+    if not isinstance(kept, _Cache):
+        return None
+    state = (numba.__version__, cpu_model(), _sources(TILES))
+    digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    return Path(kept.cache_path) / f"{use}-{digest}.ready"
 
 
 class _Cache(FunctionCache):

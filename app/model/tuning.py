@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from app.errors import StartupError
 from app.model.artifact import Artifact, read_artifact
-from app.model.backends import Backend, BackendOptions, Precision, backend_class
+from app.model.backends import Backend, BackendOptions, Compiling, Precision, backend_class
 from app.model.batch_budget import is_measured, measure_budget
 from app.model.candidates import LOSS, Candidate, candidates, precision_of
 from app.model.contest import hold
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CONTEST_S = 1.2
 """Most time for measuring candidates: with `BUDGET_S` 2 s in all, beside the loading of the candidates."""
+COMPILING = "its machine code is being made, for the starts to come"
 STARTS = 3
 """Starts at which a measurement that the limit cut short is tried again: the machine may have been busy."""
 
@@ -81,7 +82,7 @@ class Tuner:
         kept = _sound(self.cache.read(key))
         if 0 < kept.get("unfinished_starts", 0) < STARTS:
             kept = {"unfinished_starts": kept["unfinished_starts"]}
-        model = _remembered(found, kept, build)
+        model = _remembered(artifact, found, kept, build)
         measured: dict[str, Any] = {}
         if model is None:
             model, measured = self._contest(artifact, found, build)
@@ -89,8 +90,9 @@ class Tuner:
             figures = measure_budget(model, self.max_rows)
             measured |= {**figures, "complete": measured.get("complete", True) and figures["complete"]}
         if measured:
-            unfinished = 0 if measured.pop("complete") else kept.get("unfinished_starts", 0) + 1
-            kept |= {**measured, "unfinished_starts": unfinished}
+            complete, waiting = measured.pop("complete"), COMPILING in measured.get("dropped", {}).values()
+            unfinished = max(1, kept.get("unfinished_starts", 0) + (not waiting))
+            kept |= {**measured, "unfinished_starts": 0 if complete else unfinished}
             self.cache.write(key, kept)
             log.info("measured", extra={"model": artifact.directory.name, **kept})
         return Tuned(model, kept.get("max_batch_tokens") if self.max_rows else None)
@@ -103,14 +105,21 @@ class Tuner:
         def precision(candidate: Candidate) -> Precision:
             return max(candidate.precision, precision_of(candidate.graph, graphs), key=LOSS.__getitem__)
 
-        contest = hold(found, build, precision, CONTEST_S)
+        waiting = _compiled_aside(artifact, found[1:])
+        try:
+            contest = hold([each for each in found if each not in waiting], build, precision, CONTEST_S)
+        except (StartupError, ImportError):
+            if not waiting:
+                raise
+            contest, waiting = hold(waiting, build, precision, CONTEST_S), []
         rates = {" ".join(candidate): round(rate) for candidate, rate in contest.rates.items()}
-        dropped = {" ".join(candidate): reason for candidate, reason in contest.dropped.items()}
+        reasons = {**contest.dropped, **dict.fromkeys(waiting, COMPILING)}
+        dropped = {" ".join(candidate): reason for candidate, reason in reasons.items()}
         figures = {
             "choice": list(contest.winner),
             "tokens_per_s": rates,
             "dropped": dropped,
-            "complete": contest.complete,
+            "complete": contest.complete and not waiting,
         }
         return contest.model, figures if len(found) > 1 else {}
 
@@ -134,14 +143,34 @@ def _sound(kept: dict[str, Any]) -> dict[str, Any]:
     return kept if all(isinstance(number, int) and number >= 0 for number in numbers) else {}
 
 
+def _needs_compiling(artifact: Artifact, candidate: Candidate) -> bool:
+    """Whether the first use of a candidate here would take longer than a start should."""
+    try:
+        found = backend_class(candidate.backend)
+        return isinstance(found, Compiling) and not found.is_compiled(artifact, candidate.graph)
+    except (StartupError, ImportError):  # loading it will say so, where that can be told
+        return False
+
+
+def _compiled_aside(artifact: Artifact, found: Sequence[Candidate]) -> list[Candidate]:
+    """Those of the candidates that need compiling, which begins beside this start."""
+    waiting = [candidate for candidate in found if _needs_compiling(artifact, candidate)]
+    for backend in dict.fromkeys(candidate.backend for candidate in waiting):
+        compiling = cast(Compiling, backend_class(backend))
+        compiling.compile_aside(artifact, [each.graph for each in waiting if each.backend == backend])
+    return waiting
+
+
 def _remembered(
-    found: Sequence[Candidate], kept: dict[str, Any], build: Callable[[Candidate], CrossEncoder]
+    artifact: Artifact, found: Sequence[Candidate], kept: dict[str, Any], build: Callable[[Candidate], CrossEncoder]
 ) -> CrossEncoder | None:
     """The model in the form that won earlier, if there was a contest and that form still loads."""
     choice = next((candidate for candidate in found if list(candidate) == kept.get("choice")), None)
     if choice is None:
         return None
     try:
+        if choice != found[0] and _needs_compiling(artifact, choice):
+            return None
         model = build(choice)
     except (StartupError, ImportError) as error:
         log.warning("%s does not load any more (%s); measuring again", " ".join(choice), first_line(error))

@@ -56,6 +56,7 @@ WITHIN = {
     "app.api.record",
     "app.api.errors",
 }
+WITHIN |= {"app.model.backends.vnni_compiling"}
 WITHIN |= {"app.model.backends.failures", "app.api.exchange", "app.api.schemas"}
 WITHIN |= {"app.model.packed.layout", "app.model.packed.dropout", "app.model.packed.buckets", "app.model.packed.select"}
 WITHIN |= {"app.model.packed.onednn", "app.model.packed.weights"}

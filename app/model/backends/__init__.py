@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal, Protocol, cast, runtime_checkable
@@ -83,6 +84,19 @@ class MemoryGauge(Protocol):
 
     def release_memory(self) -> None:
         """Gives back what the runtime keeps for its next batches."""
+        ...
+
+
+@runtime_checkable
+class Compiling(Protocol):
+    """A backend class that, when a machine first uses it, compiles for longer than a start should take."""
+
+    def is_compiled(self, artifact: Artifact, graph: str) -> bool:
+        """Whether that was done, and kept, for a graph like this one. Raises ArtifactError."""
+        ...
+
+    def compile_aside(self, artifact: Artifact, graphs: Sequence[str]) -> None:
+        """Begins with it in a process that gives way to this one; later starts find the result."""
         ...
 
 

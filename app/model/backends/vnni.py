@@ -16,6 +16,7 @@ from app.model.artifact import Artifact
 from app.model.backends import BackendOptions
 from app.model.backends.failures import translated
 from app.model.backends.graphs import VNNI_GRAPHS, choose_graph, graph_files
+from app.model.backends.vnni_compiling import is_compiled, note_compiled, start_compiling
 from app.model.cpus import available_cpus
 from app.model.packed.flat import Flat, flatten, slices
 from app.model.types import Batch, FloatArray
@@ -50,11 +51,22 @@ class VnniBackend:
         self._pool = ThreadPoolExecutor(self._threads, "vnni") if self._threads > 1 else None
         self._together = Lock()  # two teams would wait for each other's members
         self._idle: SimpleQueue[Workspace] = SimpleQueue()
+        self._noted = False
 
     @classmethod
     def select_weights(cls, names: list[str], options: BackendOptions) -> list[str]:
         """The preferred file among `names`."""
         return graph_files(names, _choose(names, options.graph))
+
+    @classmethod
+    def is_compiled(cls, artifact: Artifact, graph: str) -> bool:
+        """Whether another process has computed a batch with a graph of as many bits. Raises ArtifactError."""
+        return is_compiled(artifact.directory / graph)
+
+    @classmethod
+    def compile_aside(cls, artifact: Artifact, graphs: Sequence[str]) -> None:
+        """Has another process compute a batch with each of the graphs."""
+        start_compiling(artifact.directory, graphs)
 
     def forward(self, batch: Batch) -> FloatArray:
         """Logits (rows, labels) in float32. Raises BackendOutOfMemory."""
@@ -64,6 +76,9 @@ class VnniBackend:
             own = np.concatenate(self._parts(flat))
         except MemoryError as error:
             raise translated(error, "the vnni backend") or error from error
+        if not self._noted:
+            note_compiled(self._network.shape.bits)
+            self._noted = True
         logits = np.empty_like(own)
         logits[order] = own
         return logits

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions
 from app.model.manifest import Manifest, write_manifest
 from app.model.parity import ParityPolicy
-from app.model.tuning import STARTS, Tuned, Tuner
+from app.model.tuning import COMPILING, STARTS, Tuned, Tuner
 from app.model.tuning_cache import TuningCache
 from app.model.types import Batch, FloatArray
 
@@ -238,6 +239,68 @@ def test_an_unwritable_cache_changes_nothing_else(reranker_dir: Path, tmp_path: 
 def test_int8_arithmetic_is_no_setting_of_pytorch(reranker_dir: Path, cache: TuningCache) -> None:
     with pytest.raises(ConfigError, match="torch backend computes in fp32, fp16, bf16, not in int8"):
         load(reranker_dir, cache, "torch", precision="int8")
+
+
+class CompilingBackend:
+    """OpenVINO, if its first use on a machine compiled for long."""
+
+    compiled, asked = False, list[str]()
+
+    def __new__(cls, artifact: Artifact, options: BackendOptions) -> Any:
+        from app.model.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(artifact, options)
+
+    @classmethod
+    def is_compiled(cls, artifact: Artifact, graph: str) -> bool:
+        return cls.compiled
+
+    @classmethod
+    def compile_aside(cls, artifact: Artifact, graphs: Sequence[str]) -> None:
+        cls.asked += graphs
+
+
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> type[CompilingBackend]:
+    monkeypatch.setitem(BACKENDS, "openvino", f"{__name__}:CompilingBackend")
+    monkeypatch.setattr(CompilingBackend, "compiled", False)
+    monkeypatch.setattr(CompilingBackend, "asked", [])
+    return CompilingBackend
+
+
+def test_what_compiles_for_long_does_so_beside_a_start_and_competes_at_the_next(
+    reranker_dir: Path, cache: TuningCache, compiling: type[CompilingBackend]
+) -> None:
+    """However many starts there are before it has done."""
+    for _ in range(STARTS + 2):
+        assert load(reranker_dir, cache).model.backend.name == "onnx"
+    assert compiling.asked == ["onnx/model.onnx"] * (STARTS + 2)
+    assert kept(cache)["dropped"] == {"openvino onnx/model.onnx fp32": COMPILING}
+    assert kept(cache)["unfinished_starts"] == 1
+    compiling.compiled = True
+    load(reranker_dir, cache)
+    assert set(kept(cache)["tokens_per_s"]) == {"onnx onnx/model.onnx fp32", "openvino onnx/model.onnx fp32"}
+    assert kept(cache)["unfinished_starts"] == 0
+
+
+def test_a_winner_whose_machine_code_is_gone_waits_for_it(
+    reranker_dir: Path, cache: TuningCache, compiling: type[CompilingBackend]
+) -> None:
+    compiling.compiled = True
+    load(reranker_dir, cache)
+    rewrite(cache, choice=["openvino", "onnx/model.onnx", "fp32"])
+    assert load(reranker_dir, cache).model.backend.name == "openvino"
+    compiling.compiled = False
+    assert load(reranker_dir, cache).model.backend.name == "onnx"
+    assert compiling.asked == ["onnx/model.onnx"]
+
+
+def test_what_compiles_for_long_is_waited_for_where_nothing_else_loads(
+    reranker_dir: Path, cache: TuningCache, compiling: type[CompilingBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "onnx", "tests.unit.model.no_such_module:Backend")
+    assert load(reranker_dir, cache).model.backend.name == "openvino"
+    assert kept(cache)["choice"][0] == "openvino"
 
 
 class GpuBackend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from app.errors import ArtifactError, ConfigError
 from app.model.artifact import read_artifact
 from app.model.backends import BackendOptions
 from app.model.backends.graphs import VNNI_GRAPHS
+from app.model.backends.vnni import VnniBackend
 from app.model.bucketing import Budget
+from app.model.compiled import _mark
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, FloatArray
-from app.model.vnni import first_layer
+from app.model.vnni import first_layer, kernels
 from app.model.vnni.network import CHUNK_TOKENS, shares
 from app.model.vnni.weights import read
 from tests.unit.training.export_models import PAIRS, write_tiny
@@ -99,6 +102,35 @@ def test_tables_of_the_first_layer_are_those_of_a_normalised_sum(pair: Pair) -> 
         words = tables.words[word] * np.repeat(tables.scales[word], len(weights) // shape.heads)
         found = factor * (words + tables.places[place] + tables.segments[segment] - mean * tables.sums) + tables.bias
         np.testing.assert_allclose(found, expected, atol=5e-5 * np.abs(expected).max())
+
+
+def test_machine_code_is_made_beside_a_start(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what is said of it holds for this processor and this code alone."""
+    artifact = read_artifact(pair.directory)
+    monkeypatch.setattr("app.model.compiled.cpu_model", lambda: f"Another CPU {pair.directory}")
+    assert not VnniBackend.is_compiled(artifact, INT8)
+    pair.load(INT8).logits(pair.rows[:1])
+    assert VnniBackend.is_compiled(artifact, INT8)
+    monkeypatch.undo()
+    mark = _mark(kernels.rest, f"vnni-{read(pair.directory / INT8)[0].bits}")
+    assert mark is not None
+    mark.unlink(missing_ok=True)
+    with caplog.at_level(logging.INFO):
+        VnniBackend.compile_aside(artifact, [INT8])
+        (watch,) = (thread for thread in threading.enumerate() if thread.name == "vnni-compiling")
+        watch.join(timeout=240)
+    assert VnniBackend.is_compiled(artifact, INT8)
+    assert f"compiled for {INT8}" in caplog.text
+
+
+def test_machine_code_that_cannot_be_made_is_a_warning(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    VnniBackend.compile_aside(read_artifact(pair.directory), ["vnni/none.vnni"])
+    (watch,) = (thread for thread in threading.enumerate() if thread.name == "vnni-compiling")
+    watch.join(timeout=60)
+    assert "compiling for vnni/none.vnni failed (app.errors.ArtifactError" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("graph", VNNI_GRAPHS)
