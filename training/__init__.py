@@ -37,9 +37,13 @@ __getattr__, __dir__ = attach(
         "SentenceTransformer": "training.sentence_transformer",
         "SentencesDataset": "training.datasets",
         "SimilarityFunction": "training.util.similarity",
+        "__version__": "training.version",
         "export_dynamic_quantized_onnx_model": "training.backend",
         "export_optimized_onnx_model": "training.backend",
         "export_static_quantized_openvino_model": "training.backend",
+        "mine_hard_negatives": "training.util.hard_negatives",
+        "quantize_embeddings": "training.util.quantization",
+        "resolve_ids": "training.util.id_join",
         **{name: f"{__name__}.{name}" for name in _SUBMODULES},
     },
 )

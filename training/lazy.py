@@ -15,6 +15,8 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
     """
 
     def get(name: str) -> Any:
+        if name == "__all__":  # of `from package import *`
+            return sorted(names)
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = importlib.import_module(names[name])

@@ -17,9 +17,16 @@ from types import ModuleType
 
 MOVED = {
     "training.base.evaluation": "training.evaluation",
+    "training.base.modules": "training.cross_encoder.modules",
+    "training.base.modules.dense": "training.sentence_transformer.modules.dense",
+    "training.base.modules.module": "training.sentence_transformer.modules.module",
+    "training.base.modules.normalize": "training.sentence_transformer.modules.normalize",
+    "training.base.peft_mixin": "training.cross_encoder.peft_adapters",
     "training.base.sampler": "training.sampler",
     "training.cross_encoder.fit_mixin": "training.cross_encoder.fit",
     "training.models": "training.sentence_transformer.modules",
+    "training.peft_mixin": "training.cross_encoder.peft_adapters",
+    "training.quantization": "training.util.quantization",
     "training.readers.input_example": "training.input_example",
     "training.sentence_transformer.datasets": "training.datasets",
     "training.sentence_transformer.evaluation": "training.evaluation",
@@ -27,6 +34,7 @@ MOVED = {
     "training.sentence_transformer.readers.input_example": "training.input_example",
     "training.sentence_transformer.training_args": "training.training_args",
     "training.similarity_functions": "training.util.similarity",
+    "training.util.dataset": "training.util.id_join",
     "training.util.logging": "training.logging_handler",
 }
 

@@ -19,5 +19,6 @@ __getattr__, __dir__ = attach(
             ),
             "training.sampler",
         ),
+        "PeftAdapterMixin": "training.cross_encoder.peft_adapters",
     },
 )

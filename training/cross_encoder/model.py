@@ -13,32 +13,32 @@ from torch import Tensor, nn
 
 from training.cross_encoder import fp32, hub, saving
 from training.cross_encoder.activation import default_activation, load_activation, saved_activation
+from training.cross_encoder.chain import Chain
 from training.cross_encoder.devices import Placed, default_device
 from training.cross_encoder.encoders import Encoders
-from training.cross_encoder.encoding import PairEncoder
 from training.cross_encoder.fit import FitMixin
 from training.cross_encoder.forward import score_rows
 from training.cross_encoder.graph import Graph
-from training.cross_encoder.inputs import as_items, encode, is_single
+from training.cross_encoder.inputs import is_single
 from training.cross_encoder.legacy_arguments import legacy_init, warn_once
 from training.cross_encoder.loading import Library, Loaded, Wishes, load, read_library
 from training.cross_encoder.merging import merge_models
 from training.cross_encoder.model_card import CrossEncoderModelCardData, write_model_card
 from training.cross_encoder.modules.assembly import assemble
 from training.cross_encoder.modules.composite import Composite, labels_of
-from training.cross_encoder.modules.setup import CLASSIFICATION, GENERATION
+from training.cross_encoder.modules.setup import CLASSIFICATION
 from training.cross_encoder.older_names import OlderNames
-from training.cross_encoder.padded import PaddedScorer, pad_rows
-from training.cross_encoder.peft_adapters import PeftAdapters
+from training.cross_encoder.padded import PaddedScorer
+from training.cross_encoder.peft_adapters import PeftAdapterMixin
 from training.cross_encoder.predicting import Predictor
-from training.cross_encoder.processing import Settings, max_length_of, merged
+from training.cross_encoder.preprocessing import Preprocessing
 from training.cross_encoder.prompts import checked_prompts
 from training.cross_encoder.sources import Source, locate
 
 BACKENDS = ("torch", "onnx", "openvino")
 
 
-class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, Placed, nn.Module):
+class CrossEncoder(Predictor, FitMixin, PeftAdapterMixin, OlderNames, Preprocessing, Chain, Placed, nn.Module):
     """Scores pairs of texts; trained by `CrossEncoderTrainer`, saved as a plain transformers directory.
 
     It is a sequence classifier, or a causal language model that answers "yes" or "no", or a transformer with `modules`
@@ -215,11 +215,6 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, Placed, nn.Mod
     def max_seq_length(self, value: int) -> None:
         self.tokenizer.model_max_length = value
 
-    @property
-    def modalities(self) -> list[str]:
-        """Kinds of input: text alone."""
-        return ["text"]
-
     def supports(self, modality: str | tuple[str, ...]) -> bool:
         """Whether inputs of this kind are understood."""
         return modality in self.modalities
@@ -249,34 +244,6 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, Placed, nn.Mod
         self.keep_in_fp32_modules = fp32.select(self, self.keep_in_fp32_modules, module_names)
 
     # From texts to logits.
-
-    @property
-    def pair_encoder(self) -> PairEncoder:
-        """Encodes texts for this model; made when first used, and anew when tokenizer or length change."""
-        return self.encoder()
-
-    def encoder(self, processing_kwargs: Settings = None) -> PairEncoder:
-        """`pair_encoder` with settings for one call over those of the model.
-
-        Raises ValueError if a language model's tokenizer no longer pads on the left: its last position is its answer.
-        """
-        if self.setup.task == GENERATION and self.tokenizer.padding_side != "left":
-            raise ValueError("a causal model needs left padding: set model.tokenizer.padding_side = 'left' again")
-        settings = merged(self.processing_kwargs, processing_kwargs)
-        return self._encoders.get(self.tokenizer, max_length_of(settings), settings.get("chat_template"))
-
-    def preprocess(self, inputs: Any, prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Padded tensors as `forward` takes them, shape (inputs, longest), of a list of pairs or of single texts.
-
-        A tuple of two texts is one pair.
-        """
-        if not inputs:
-            return {}
-        one = isinstance(inputs, str | tuple) and is_single(inputs)
-        items = as_items([inputs] if one else inputs)
-        encoder = self.encoder(kwargs.get("processing_kwargs"))
-        modality = "text" if self.setup.chat is None else "message"
-        return {**pad_rows(encode(encoder, items, prompt), encoder.padding), "modality": modality}
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """`features` with "scores" added: logits of shape (rows, labels).
@@ -318,9 +285,11 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapters, OlderNames, Placed, nn.Mod
         self.model.compile(*args, **kwargs)
         self._compiled = True
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Recomputes activations in the backward pass instead of keeping them."""
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **kwargs)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keeps activations again."""

@@ -11,14 +11,20 @@ from typing import Any
 from huggingface_hub import CardData
 
 from training.cross_encoder.card import evaluations, hub, logs, machine, usage
-from training.cross_encoder.card.callback import ModelCardCallback
+from training.cross_encoder.card.callback import CrossEncoderModelCardCallback, ModelCardCallback
 from training.cross_encoder.card.datasets import DatasetFacts, facts_given, facts_of
 from training.cross_encoder.card.losses import citations_of, losses_of
 from training.cross_encoder.card.markdown import one_line
 from training.cross_encoder.card.render import front_matter, render
 from training.cross_encoder.card.run import Run
 
-__all__ = ["CrossEncoderModelCardData", "ModelCardCallback", "generate_model_card", "write_model_card"]
+__all__ = [
+    "CrossEncoderModelCardCallback",
+    "CrossEncoderModelCardData",
+    "ModelCardCallback",
+    "generate_model_card",
+    "write_model_card",
+]
 
 logger = logging.getLogger(__name__)
 TRAINED = "generated_from_trainer"

@@ -37,12 +37,15 @@ def parameter_groups(
     """Optimizer groups: what no pattern of `rates` matches, then each pattern's parameters with its learning rate.
 
     Each is split into parameters with and without decay. Of several patterns that match, the last one holds.
-    Raises ValueError for a pattern that matches nothing.
+    A pattern that matches nothing here is tried on the names of sentence-transformers, where the transformer is module
+    0 of the model. Raises ValueError if it matches nothing there either.
     """
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     chosen: dict[str, str | None] = dict.fromkeys(named)
     for pattern in rates:
-        matches = [name for name, _ in module.named_parameters() if re.search(pattern, name)]
+        names = [name for name, _ in module.named_parameters()]
+        matches = [name for name in names if re.search(pattern, name)]
+        matches = matches or [name for name in names if re.search(pattern, their_name(name))]
         if not matches:
             raise ValueError(
                 f"learning_rate_mapping: no parameters found matching the pattern {pattern!r}; "
@@ -58,6 +61,11 @@ def parameter_groups(
             if parameters or pattern_or_none is None:
                 groups.append({"params": parameters, **rate, "weight_decay": decay})
     return groups
+
+
+def their_name(name: str) -> str:
+    """A parameter's name in sentence-transformers: "model.0.model.x" for the "model.model.x" of a loss here."""
+    return re.sub(r"\bmodel\.model\.", "model.0.model.", name, count=1)
 
 
 def own_parameters(losses: nn.Module | Mapping[str, nn.Module], model: nn.Module) -> dict[str, nn.Parameter]:

@@ -27,7 +27,7 @@ def head_modules(model: Any, fresh: tuple[str, ...] = (), task: str = CLASSIFICA
     return list(dict.fromkeys([*outside, *(name for name in owners if name.startswith(f"{prefix}."))]))
 
 
-class PeftAdapters:
+class PeftAdapterMixin:
     """Adapter methods of transformers on the model inside, and one thing more: the head is part of the adapter."""
 
     model: Any
@@ -36,9 +36,9 @@ class PeftAdapters:
 
     def has_peft_compatible_model(self) -> bool:
         """Whether the model inside can carry adapters."""
-        from transformers.integrations.peft import PeftAdapterMixin
+        from transformers.integrations import peft
 
-        return isinstance(self.model, PeftAdapterMixin)
+        return isinstance(self.model, peft.PeftAdapterMixin)
 
     def check_peft_compatible_model(self) -> None:
         """Raises ValueError unless the model inside can carry adapters."""

@@ -83,13 +83,13 @@ def library_settings(model: CrossEncoder) -> dict[str, Any]:
     return settings
 
 
-def transformer_settings(model: CrossEncoder) -> dict[str, Any]:
-    """What the library keeps about the transformer."""
+def transformer_settings(model: Any) -> dict[str, Any]:
+    """What the library keeps about the transformer of a cross-encoder, or about the module that holds it."""
     extra: dict[str, Any] = {"processing_kwargs": model.processing_kwargs} if model.processing_kwargs else {}
     if model.setup.task == CLASSIFICATION and model.model is not None and carries_adapter(model.model):
         # An adapter's directory names its base, which may have no head, or one of another size; a config.json here
         # would be taken for that of a whole model.
-        extra["config_kwargs"] = {"num_labels": model.num_labels}
+        extra["config_kwargs"] = {"num_labels": int(model.config.num_labels)}
     return {**model.setup.settings(), **extra}
 
 

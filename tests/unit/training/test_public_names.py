@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from types import ModuleType
 
 import pytest
@@ -29,6 +30,9 @@ NAMES = {
         "export_dynamic_quantized_onnx_model",
         "export_optimized_onnx_model",
         "export_static_quantized_openvino_model",
+        "mine_hard_negatives",
+        "quantize_embeddings",
+        "resolve_ids",
     ],
     "training.backend": [
         "export_dynamic_quantized_onnx_model",
@@ -42,9 +46,11 @@ NAMES = {
         "MultiDatasetBatchSamplers",
         "MultiDatasetDefaultBatchSampler",
         "NoDuplicatesBatchSampler",
+        "PeftAdapterMixin",
         "ProportionalBatchSampler",
         "RoundRobinBatchSampler",
     ],
+    "training.base.modules": ["Dense", "InputModule", "Module", "Normalize", "Transformer"],
     "training.cross_encoder": [
         "CrossEncoder",
         "CrossEncoderDataCollator",
@@ -52,7 +58,7 @@ NAMES = {
         "CrossEncoderTrainer",
         "CrossEncoderTrainingArguments",
     ],
-    "training.cross_encoder.modules": ["Dense", "LogitScore", "Module", "Transformer"],
+    "training.cross_encoder.modules": ["Dense", "InputModule", "LogitScore", "Module", "Transformer"],
     "training.cross_encoder.losses": [
         "ADRMSELoss",
         "BinaryCrossEntropyLoss",
@@ -132,6 +138,10 @@ def test_a_name_of_the_library_is_found_where_the_library_has_it(module: str, na
 OLD_PATHS = [
     "training.LoggingHandler:LoggingHandler",
     "training.base.evaluation:BaseEvaluator",
+    "training.base.modules.dense:Dense",
+    "training.base.modules.module:Module",
+    "training.base.modules.normalize:Normalize",
+    "training.base.peft_mixin:PeftAdapterMixin",
     "training.base.sampler:DefaultBatchSampler",
     "training.cross_encoder.CrossEncoder:CrossEncoder",
     "training.cross_encoder.evaluation.CEBinaryAccuracyEvaluator:CEBinaryAccuracyEvaluator",
@@ -141,7 +151,10 @@ OLD_PATHS = [
     "training.datasets.NoDuplicatesDataLoader:NoDuplicatesDataLoader",
     "training.evaluation.SequentialEvaluator:SequentialEvaluator",
     "training.evaluation.SimilarityFunction:SimilarityFunction",
+    "training.cross_encoder.model_card:CrossEncoderModelCardCallback",
     "training.models.Pooling:Pooling",
+    "training.peft_mixin:PeftAdapterMixin",
+    "training.quantization:quantize_embeddings",
     "training.readers.InputExample:InputExample",
     "training.readers.STSDataReader:STSBenchmarkDataReader",
     "training.sampler:BatchSamplers",
@@ -151,6 +164,7 @@ OLD_PATHS = [
     "training.sentence_transformer.readers.nli_data:NLIDataReader",
     "training.sentence_transformer.training_args:BatchSamplers",
     "training.similarity_functions:SimilarityFunction",
+    "training.util.dataset:resolve_ids",
     "training.util.logging:LoggingHandler",
 ]
 
@@ -203,6 +217,18 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(json.loads(run.stdout))
     assert not loaded & {"torch", "transformers", "datasets", "numpy", "scipy", "pandas", "accelerate"}
+
+
+def test_a_star_imports_every_public_name() -> None:
+    """As in "from sentence_transformers.readers import *" at the head of many a script."""
+    for package in ("training", "training.cross_encoder.losses", "training.readers"):
+        found: dict[str, object] = {}
+        exec(f"from {package} import *", found)
+        assert set(NAMES[package]) <= set(found), package
+
+
+def test_the_release_is_told() -> None:
+    assert training.__version__ == version("crossrank")
 
 
 def test_the_package_lists_its_public_names() -> None:

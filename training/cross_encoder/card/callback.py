@@ -51,6 +51,9 @@ class ModelCardCallback(TrainerCallback):
             card.set_best_model_step(_step_of(state))
 
 
+CrossEncoderModelCardCallback = ModelCardCallback  # its name in sentence-transformers 6
+
+
 def _step_of(state: Any) -> int:
     """transformers keeps the best step since 4.51; the directory's name carries it always."""
     step = getattr(state, "best_global_step", None)

@@ -9,6 +9,7 @@ __getattr__, __dir__ = attach(
     {
         "Dense": "training.sentence_transformer.modules.dense",
         "Dropout": "training.sentence_transformer.modules.dropout",
+        "InputModule": "training.cross_encoder.modules.input_module",
         "LayerNorm": "training.sentence_transformer.modules.layer_norm",
         "LogitScore": "training.cross_encoder.modules.logit_score",
         "Module": "training.sentence_transformer.modules.module",

@@ -40,13 +40,18 @@ class Composite(nn.Module):
 
     def scored(self, features: Features) -> Features:
         """The features with those of every module added. Raises ValueError if none of them gives scores."""
-        given = {**self._defaults(features), **features}
-        output = self.model(**{name: value for name, value in given.items() if name in self._known})
-        features[self._setup.feature] = getattr(output, self._setup.field)
+        features = self.transformed(features)
         for module in self.tail:
             features = module(features)
         if "scores" not in features:
             raise ValueError("no module gives 'scores': the last one should be Dense(..., module_output_name='scores')")
+        return features
+
+    def transformed(self, features: Features) -> Features:
+        """The features with that of the transformer added."""
+        given = {**self._defaults(features), **features}
+        output = self.model(**{name: value for name, value in given.items() if name in self._known})
+        features[self._setup.feature] = getattr(output, self._setup.field)
         return features
 
     def _defaults(self, features: Features) -> dict[str, Any]:
