@@ -122,5 +122,5 @@ def test_learning_rates_by_the_library_s_parameter_names_reach_the_same_paramete
         groups = parameter_groups(loss, [], 0.0, rates)
         found.append([(group.get("lr"), [tuple(one.shape) for one in group["params"]]) for group in groups])
     assert found[0] == found[1]
-    with pytest.raises(ValueError, match=r"0\\.model\\.nothing"):
+    with pytest.raises(ValueError, match="no parameters found matching"):
         parameter_groups(loss, [], 0.0, {r"0\.model\.nothing": 1e-3})
