@@ -71,7 +71,9 @@ def _check_reporters(recipe: Recipe) -> None:
     available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in recipe.report_to:
         if name not in available:
-            raise ConfigError(f"report_to: {name} is not installed here; pip install {name}, or leave it out")
+            raise ConfigError(
+                f"report_to: {name} is not installed here: pip install 'crossrank[{name}]', or leave it out"
+            )
 
 
 def _values(recipe: Recipe, work: Path) -> dict[str, Any]:

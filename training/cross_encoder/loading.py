@@ -26,6 +26,7 @@ from training.cross_encoder.modules.setup import (
     saved_setup,
     setup_for,
 )
+from training.cross_encoder.peft_adapters import has_peft, require_peft
 from training.cross_encoder.sources import Source, locate
 
 logger = logging.getLogger(__name__)
@@ -198,6 +199,8 @@ def auto_class(config: Any, task: str) -> Any:
 
 def load_model(source: Source, config: Any, wishes: Wishes, task: str) -> tuple[Any, tuple[str, ...]]:
     """The model and the names of its fresh parameters, in float32 unless a dtype is asked for."""
+    if not has_peft() and source.json(ADAPTER_CONFIG):
+        require_peft(f"{source.name}: an adapter")
     kwargs = {**source.model_kwargs(), **wishes.model}
     if "torch_dtype" in kwargs:
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))

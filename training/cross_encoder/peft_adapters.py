@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -41,7 +42,8 @@ class PeftAdapterMixin:
         return isinstance(self.model, peft.PeftAdapterMixin)
 
     def check_peft_compatible_model(self) -> None:
-        """Raises ValueError unless the model inside can carry adapters."""
+        """Raises ValueError unless the model inside can carry adapters, ImportError without PEFT."""
+        require_peft("an adapter")
         if not self.has_peft_compatible_model():
             raise ValueError("adapters need a transformers model; load it with backend='torch'")
 
@@ -101,6 +103,17 @@ class PeftAdapterMixin:
     def _inner(self) -> Any:
         self.check_peft_compatible_model()
         return self.model
+
+
+def has_peft() -> bool:
+    """Whether PEFT is installed."""
+    return find_spec("peft") is not None
+
+
+def require_peft(purpose: str) -> None:
+    """Raises ImportError, naming the remedy, where PEFT is not installed."""
+    if not has_peft():
+        raise ImportError(f"{purpose} needs PEFT, which is not installed: pip install 'crossrank[peft]'")
 
 
 def carries_adapter(model: nn.Module) -> bool:

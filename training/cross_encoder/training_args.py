@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,8 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         self._take_warmup_ratio()
         self.prompts = _dictionary_or_text(self.prompts)
         super().__post_init__()  # type: ignore[no-untyped-call]
+        if "codecarbon" in self.report_to:  # it tells every 15 seconds what it measures, unless it is told not to
+            os.environ.setdefault("CODECARBON_LOG_LEVEL", "error")
         if isinstance(self.batch_sampler, str):
             self.batch_sampler = BatchSamplers(self.batch_sampler)
         if isinstance(self.multi_dataset_batch_sampler, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,14 @@ def test_a_whole_model_saved_over_an_adapter_leaves_nothing_of_it(reranker_dir: 
 def test_a_graph_takes_no_adapter(reranker_dir: Path) -> None:
     with pytest.raises(ValueError, match="backend='torch'"):
         CrossEncoder(reranker_dir, backend="onnx").add_adapter(lora())
+
+
+def test_without_peft_the_extra_is_named(reranker_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading said that the directory holds no weights."""
+    model = CrossEncoder(reranker_dir)
+    model.add_adapter(LoraConfig(r=2))
+    model.save(tmp_path)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    for attempt in (lambda: CrossEncoder(tmp_path), lambda: CrossEncoder(reranker_dir).add_adapter(LoraConfig())):
+        with pytest.raises(ImportError, match=r"pip install 'crossrank\[peft\]'"):
+            attempt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,17 @@ def test_defaults_are_those_of_the_library(tmp_path: Path) -> None:
         "dataset_weights",
         "dataset_temperature",
     }
+
+
+def test_codecarbon_is_quiet_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECARBON_LOG_LEVEL", "debug")
+    CrossEncoderTrainingArguments(output_dir=str(tmp_path), report_to="codecarbon")
+    assert os.environ["CODECARBON_LOG_LEVEL"] == "debug"
+    monkeypatch.delenv("CODECARBON_LOG_LEVEL")
+    make(tmp_path)
+    assert "CODECARBON_LOG_LEVEL" not in os.environ
+    CrossEncoderTrainingArguments(output_dir=str(tmp_path), report_to=["tensorboard", "codecarbon"])
+    assert os.environ["CODECARBON_LOG_LEVEL"] == "error"
 
 
 def test_samplers_are_given_by_name_enum_class_or_function(tmp_path: Path) -> None:
