@@ -24,6 +24,10 @@ Trains a cross-encoder as a TOML recipe says and writes a model directory.
 Data: BEIR directories and files of pairs, for which wrong documents are mined, and tables whose rows fit the loss
 (CSV, JSON, JSON lines, Parquet, Arrow, SQL, directories saved by `datasets`, hub:owner/name).
 
+Several GPUs, a process on each, which takes `batch_size` rows in a step:
+
+    torchrun --standalone --nproc-per-node 4 -m training train my.toml
+
 Ctrl-C or a kill leaves a checkpoint beside the output (OUTPUT.work); the same command goes on from it.
 """
 EVALUATE = """\
@@ -218,10 +222,12 @@ def _train(options: argparse.Namespace) -> int:
 
     from training.recipe import load_recipe
     from training.train import train
+    from training.util.distributed import get_rank
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one for every checkpoint's shards would bury our own
     output = train(load_recipe(options.recipe, options.overrides))
-    print(f"model written to {output}")
+    if get_rank() == 0:  # which has written it; the others may be here before it is complete
+        print(f"model written to {output}")
     return 0
 
 

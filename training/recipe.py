@@ -19,7 +19,7 @@ class Recipe(Section):
     """Everything that determines a training run.
 
     `max_length` counts tokens of a pair while training, `serving_max_length` is what the artifact declares;
-    `batch_size` counts rows per optimiser step; `warmup` is the share of steps with a rising learning rate.
+    `batch_size` counts rows per step of each process; `warmup` is the share of steps with a rising learning rate.
     """
 
     parent: str
@@ -57,7 +57,7 @@ class Recipe(Section):
     the main figure of their kind is."""
     best_metric: str | None = None
     """The figure that `keep_best` goes by instead, as in "sts_pearson": needed where the sets are of several kinds."""
-    report_to: tuple[Literal["codecarbon", "tensorboard", "wandb"], ...] = ()
+    report_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further fields of `CrossEncoderTrainingArguments`."""
 

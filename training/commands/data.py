@@ -22,6 +22,7 @@ from training.errors import DataError
 from training.examples import draw, mined_examples
 from training.recipe import Dataset, Loss, Negatives, Recipe
 from training.recipe_sections import Source
+from training.util.distributed import get_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class TrainingData:
 def load_parts(recipe: Recipe) -> list[Part]:
     """All data sets. The same recipe gives the same rows. Raises DataError."""
     parts = []
-    for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set")):
+    for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set", disable=get_rank() > 0)):
         rng = np.random.default_rng([recipe.seed, number])
         kind = kind_of(dataset, recipe.data_root)
         loss = dataset.loss or recipe.loss

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from training.commands.data import Part, sample_pairs
 from training.commands.secrets import without_secrets
 from training.cross_encoder.checkpoints import last_complete
 from training.recipe import Recipe
+from training.util.distributed import get_rank, get_world_size
 from training.whole_file import write_whole
 
 NOT_DECISIVE = {"output", "data_root", "checkpoint_every", "max_steps", "report_to"}
@@ -37,6 +37,7 @@ class Work:
     def begin(self, recipe: Recipe, parts: Sequence[Part]) -> Path | None:
         """Makes the directory; returns the newest complete checkpoint in it, None for a fresh run.
 
+        Of several processes the first one writes; all return the same, since none is removed that is complete.
         Raises ConfigError if the checkpoints belong to another recipe or other data.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,8 @@ class Work:
         ours = decisive(recipe, parts)
         if newest is not None:
             self._check(ours)
+        if get_rank() > 0:
+            return newest
         self._clear(newest)
         write_whole(self.folder / RUN_FILE, json.dumps(ours, indent=2) + "\n")
         lines = [
@@ -54,7 +57,7 @@ class Work:
 
     def newest(self) -> Path | None:
         """The newest checkpoint that was written to its end."""
-        found = last_complete(self.folder, int(os.getenv("WORLD_SIZE", "1")))
+        found = last_complete(self.folder, get_world_size())
         return None if found is None else Path(found)
 
     def _check(self, ours: Mapping[str, Any]) -> None:
@@ -76,8 +79,6 @@ class Work:
 
     def _clear(self, newest: Path | None) -> None:
         """Removes what a killed run left half written."""
-        if os.getenv("RANK", "0") != "0":
-            return
         step = -1 if newest is None else step_of(newest)
         for path in self.folder.glob("checkpoint-*"):
             if path.name.removeprefix("checkpoint-").isdigit() and step_of(path) > step:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from accelerate.data_loader import DataLoaderStateMixin
+from accelerate.state import GradientState
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from transformers.trainer_utils import seed_worker
 
 from training.cross_encoder.columns import DATASET_NAME
-from training.cross_encoder.streams import Mix, StreamBatches, is_stream, share_of
+from training.cross_encoder.streams import Batch, Mix, StreamBatches, is_stream, share_of
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
 from training.training_args import MultiDatasetBatchSamplers
 
@@ -54,6 +56,36 @@ def loader_settings(args: CrossEncoderTrainingArguments, collator: Any, training
     return settings
 
 
+class Counted:
+    """A collator that also tells how many batches the round has; it may run in a worker."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, rows: Batch) -> tuple[int, Any]:
+        return rows.in_round, self.collate(rows)
+
+
+class StreamLoader(DataLoaderStateMixin, DataLoader[Any]):  # type: ignore[misc]  # accelerate has no types
+    """What is evaluated of `StreamBatches`; accelerate hears of a last round with fewer batches than processes.
+
+    Without that, `gather_for_metrics` would count the batches twice that stand in for the missing ones.
+    """
+
+    dataset: StreamBatches
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # only the batches are anybody's business
+        self.gradient_state = GradientState()
+        self.begin()
+        try:
+            for count, batch in super().__iter__():
+                if count < self.dataset.share.world:  # the trainer gathers a batch's loss once for each of its rows
+                    self.end_of_dataloader, self.remainder = True, count * self.dataset.batch_size
+                yield batch
+        finally:
+            self.end()
+
+
 def rows_loader(dataset: Any, name: str | None, sampler: BatchSampler, settings: Mapping[str, Any]) -> DataLoader[Any]:
     """The loader of one dataset, or of several that are one already (`name` None)."""
     return DataLoader(dataset if name is None else NamedDataset(dataset, name), batch_sampler=sampler, **settings)
@@ -92,7 +124,9 @@ def streams_loader(
         mix=Mix(in_turn, weights, args.seed),
         share=share_of(first, args.process_index, args.world_size),
     )
-    return DataLoader(batches, batch_size=None, **settings)
+    if training:
+        return DataLoader(batches, batch_size=None, **settings)
+    return StreamLoader(batches, batch_size=None, **{**settings, "collate_fn": Counted(settings["collate_fn"])})
 
 
 def named(dataset: Any, name: str | None) -> dict[Any, Any]:

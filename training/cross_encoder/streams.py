@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -32,12 +32,21 @@ class Share:
     world: int = 1
 
 
+class Batch(Rows):
+    """Rows, and how many batches their round has: processes from that number on got a batch that is another's."""
+
+    def __init__(self, rows: Rows, in_round: int) -> None:
+        super().__init__(rows)
+        self.in_round = in_round
+
+
 class StreamBatches(IterableDataset[Rows]):
     """Lists of `batch_size` rows, each list from one of the `streams` (by name; None where there is only one).
 
     `endless` streams start again when they end, as the next epoch, and no row is dropped: that is for training, where
-    `max_steps` says when to stop, and it makes a resumed run find its place also in a later epoch. Batches are dealt
-    out to the processes in turn; all get equally many.
+    `max_steps` says when to stop, and it makes a resumed run find its place also in a later epoch. In a round every
+    process gets one batch, of endless streams all from the same one. In the last round of streams that end there may
+    be fewer batches than processes, some of which then get another's: see `Batch`.
     """
 
     def __init__(
@@ -59,27 +68,23 @@ class StreamBatches(IterableDataset[Rows]):
         self.share = share or Share()
 
     def __iter__(self) -> Iterator[Rows]:
-        group: list[Rows] = []
-        for batch in self._mixed():
-            group.append(batch)
-            if len(group) == self.share.world:
-                yield group[self.share.rank]
-                group = []
-        if group and not self.drop_last:
-            yield group[self.share.rank % len(group)]
+        batches = self._mixed()
+        while found := list(islice(batches, self.share.world)):
+            if len(found) == self.share.world or not self.drop_last:
+                yield Batch(found[self.share.rank % len(found)], len(found))
 
     def _mixed(self) -> Iterator[Rows]:
         parts = {name: self._batches(name) for name in self.streams}
+        run = self.share.world if self.endless else 1
         for name in self._turns():
             if name not in parts:
                 continue
-            batch = next(parts[name], None)
-            if batch is not None:
-                yield batch
-                continue
-            del parts[name]  # nothing at all in it, or (where it ends) nothing more
-            if not parts:
-                return
+            found = list(islice(parts[name], run))
+            yield from found
+            if not found:
+                del parts[name]  # nothing at all in it, or (where it ends) nothing more
+                if not parts:
+                    return
 
     def _turns(self) -> Iterator[Any]:
         names = list(self.streams)

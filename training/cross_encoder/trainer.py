@@ -161,6 +161,7 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         if data_collator is None:
             self.data_collator = self.get_data_collator(self.model, self.args, self.processing_class)
         self.train_batch_sampler: Any = None
+        self._one_dataset_per_step = False  # unknown of a loader that is not made here
         self._call_loss = LossCaller()
         self._components = {"train": Components(), "eval": Components()}
         self._eval_components: dict[str, float] = {}
@@ -291,8 +292,8 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
             restore_forward(self.model)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One step; with one built-in loss, several processes take its mean over the items that all of them have."""
-        with joined_means(self.loss):
+        """One step; of a built-in loss, several processes take the mean over the items that all of them have."""
+        with joined_means(self.loss, self._one_dataset_per_step):
             return super().training_step(model, inputs, num_items_in_batch)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import DatasetDict
 from torch import nn
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader
 from transformers import Trainer
+from transformers.utils import logging
 
 from training.cross_encoder.checks import Needs, check_data
 from training.cross_encoder.data_collator import CrossEncoderDataCollator
@@ -25,6 +26,9 @@ from training.cross_encoder.model import CrossEncoder
 from training.cross_encoder.row_sampling import sampler_choice
 from training.sampling.build import build_batch_sampler, build_multi_dataset_batch_sampler
 from training.sampling.concat import BatchedConcatDataset
+from training.sampling.steps import DealtBatchSampler, StepBatchSampler
+
+logger = logging.get_logger(__name__)
 
 
 class DataTrainer(Trainer):
@@ -38,6 +42,7 @@ class DataTrainer(Trainer):
     train_batch_sampler: Any
     _collator_is_ours: bool
     _checked: list[Any]
+    _one_dataset_per_step: bool
     _eval_dataloaders: dict[str, DataLoader[Any]]
     _names_of_given: dict[int, str]
     _losses: Callable[[], dict[Any, nn.Module]]
@@ -111,6 +116,7 @@ class DataTrainer(Trainer):
         training = dataset_kind == "train"
         settings = loader_settings(self.args, self._collator(), training)
         if has_streams(dataset):
+            self._one_dataset_per_step = self._one_dataset_per_step or training
             # Not prepared by accelerate: the stream deals out its batches itself.
             return streams_loader(dataset, name, batch_size, self.args, settings, training)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -125,17 +131,36 @@ class DataTrainer(Trainer):
             samplers.append(make(part, batch_size, drop_last, list(self.label_columns()), generator, seed))
         if isinstance(dataset, Mapping):
             rows = BatchedConcatDataset([NamedDataset(part, key) for key, part in parts.items()])
-            sampler = self.get_multi_dataset_batch_sampler(rows, samplers, generator, seed)
+            sampler = self._mixed(rows, samplers, generator, seed, self.args.world_size if training else 1)
             loader = rows_loader(rows, None, sampler, settings)
         else:
             sampler = samplers[0]
             loader = rows_loader(dataset, name, sampler, settings)
         if training:
             self.train_batch_sampler = sampler
+            self._one_dataset_per_step = True
         # Filling up the last round of batches would mix datasets; an evaluation waits for a batch on every process.
         self.accelerator.even_batches = not training
         prepared_loader: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared_loader
+
+    def _mixed(
+        self,
+        rows: ConcatDataset[Any],
+        samplers: list[BatchSampler],
+        generator: torch.Generator,
+        seed: int,
+        processes: int,
+    ) -> BatchSampler:
+        """The sampler over several datasets; several processes have batches of the same one in a step."""
+        if processes == 1:
+            return self.get_multi_dataset_batch_sampler(rows, samplers, generator, seed)
+        parts = [StepBatchSampler(sampler, processes) for sampler in samplers]
+        for part, dataset in zip(parts, rows.datasets, strict=True):
+            if not len(part):
+                name = cast("NamedDataset", dataset).name
+                logger.warning(f"{words('train', name)}: too few rows for a batch on each of {processes} processes.")
+        return DealtBatchSampler(rows, self.get_multi_dataset_batch_sampler(rows, [*parts], generator, seed), parts)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches to train on. Raises ValueError without a `train_dataset`."""

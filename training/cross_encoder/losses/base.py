@@ -5,7 +5,7 @@ A loss of a user needs none of this: any `nn.Module(model)` with `forward(inputs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
@@ -44,7 +44,7 @@ class CrossEncoderLoss(nn.Module):
     losses over pairs and tuples), queries (ListNet, ListMLE), documents (ADR-MSE), pairs of documents (Lambda,
     RankNet). With `across_processes = True` it equals it for any shares, at the price of summing one number over all
     processes whenever the loss is called with gradients, so only where all of them call it equally often. None, the
-    default: in the steps of the trainer where all data has one loss (`joined_means`), and nowhere else; False: never.
+    default: in the steps of the trainer (`joined_means`), and nowhere else; False: never.
     A class that inherits from a loss and skips its `forward` for some batches must set it to False.
     """
 
@@ -131,20 +131,23 @@ class CrossEncoderLoss(nn.Module):
 
 
 @contextmanager
-def joined_means(loss: Any) -> Iterator[None]:
+def joined_means(loss: Any, one_dataset: bool = False) -> Iterator[None]:
     """In it, a built-in loss that leaves `across_processes` open takes its mean over the items of all processes.
 
-    Several losses by dataset (a dictionary) stay as they are: in one step the processes may have batches of different
-    datasets, whose losses have no common mean. For training steps only, where every process calls the loss.
+    Of several losses by dataset (a dictionary) each does, provided that all processes have batches of `one_dataset` in
+    a step: losses of different ones have no common mean. For training steps only, where every process calls the loss.
     """
-    if world_size() == 1 or not isinstance(loss, CrossEncoderLoss) or loss.across_processes is not None:
-        yield
-        return
-    loss.across_processes = True
+    losses = list(loss.values()) if isinstance(loss, Mapping) else [loss]
+    joins = world_size() > 1 and (one_dataset or not isinstance(loss, Mapping))
+    built_in = [each for each in losses if joins and isinstance(each, CrossEncoderLoss)]
+    opened = [each for each in built_in if each.across_processes is None]
+    for each in opened:
+        each.across_processes = True
     try:
         yield
     finally:
-        loss.across_processes = None
+        for each in opened:
+            each.across_processes = None
 
 
 def check_pairs(name: str, inputs: Sequence[Any]) -> None:

@@ -60,6 +60,19 @@ def test_two_processes_with_half_the_batch_each_equal_one(outputs: tuple[Path, P
     assert largest_difference(one, two) < 2e-5
 
 
+@pytest.mark.parametrize("kind", ["by_dataset", "streams_by_dataset"])
+def test_two_processes_equal_one_with_a_loss_for_each_dataset(outputs: tuple[Path, Path], kind: str) -> None:
+    """Their means were not joined, and in one step each process had a batch of another dataset."""
+    one, two = (load_file(output / f"{kind}.safetensors") for output in outputs)
+    assert largest_difference(one, two) < 2e-5
+
+
+def test_no_row_of_a_streamed_evaluation_counts_twice(outputs: tuple[Path, Path]) -> None:
+    """The process without a batch in the last round got one that was another's, and counted it again."""
+    one, two = (json.loads((output / "found.json").read_text())["streamed"] for output in outputs)
+    assert two == pytest.approx(one, abs=1e-5)
+
+
 def test_all_processes_measure_the_same_as_one(outputs: tuple[Path, Path]) -> None:
     """The processes compare among themselves; evaluators share the work, no row of the evaluation data is left out."""
     one, two = (json.loads((output / "found.json").read_text())["metrics"] for output in outputs)

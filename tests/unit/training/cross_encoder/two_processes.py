@@ -73,6 +73,41 @@ def joined(model_dir: str, output: Path) -> dict[str, CrossEncoderTrainer]:
     return found
 
 
+class OfUser(nn.Module):
+    """A loss that knows nothing of processes."""
+
+    def __init__(self, model: CrossEncoder) -> None:
+        super().__init__()
+        self.model = model
+        self.inner = BinaryCrossEntropyLoss(model)
+        self.inner.across_processes = False
+
+    def forward(self, inputs: list[Any], labels: Tensor) -> Tensor:
+        loss: Tensor = self.inner(inputs, labels)
+        return loss
+
+
+def by_dataset(model_dir: str, output: Path) -> dict[str, CrossEncoderTrainer]:
+    """Trains with a loss for each dataset: in a step, all processes have batches of the same one.
+
+    By default they would differ in it every other step, and losses that wait for the other processes would hang.
+    """
+
+    def losses(model: CrossEncoder) -> Any:
+        return {"ragged": LambdaLoss(model), "more": ADRMSELoss(model), "pairs": OfUser(model)}
+
+    data: dict[str, Any] = {"ragged": lists(30, longest=9), "more": lists(17, seed=1, longest=9), "pairs": pairs(21)}
+    dev = {name: one.select(range(3)) for name, one in data.items()}
+    streams = {name: one.to_iterable_dataset() for name, one in data.items()}
+    weights_of = {"ragged": 1.0, "more": 2.0, "pairs": 1.0}
+    return {
+        "by_dataset": train(model_dir, output / "e", data, dev, losses, max_steps=6),
+        "streams_by_dataset": train(
+            model_dir, output / "f", streams, dev, losses, max_steps=4, dataset_weights=weights_of
+        ),
+    }
+
+
 def main(model_dir: str, output: Path) -> None:
     """Trains several times and writes the weights, and of each process what it measured."""
     saving = {"max_steps": 6, "save_strategy": "steps", "save_steps": 5}  # in the middle of the second epoch
@@ -87,7 +122,10 @@ def main(model_dir: str, output: Path) -> None:
     stream = train(
         model_dir, output / "d", pairs(27).to_iterable_dataset(), pairs(5), BinaryCrossEntropyLoss, max_steps=4
     )
-    trainers = joined(model_dir, output)
+    streamed = [
+        stream.evaluate(pairs(rows).to_iterable_dataset())["eval_loss"] for rows in (3, 11, 13)
+    ]  # a batch, three and four batches, the last not full
+    trainers = joined(model_dir, output) | by_dataset(model_dir, output)
     scales = [uneven.loss.scale.item()]
     if WORLD > 1:
         gathered: list[Any] = [None] * WORLD
@@ -98,7 +136,7 @@ def main(model_dir: str, output: Path) -> None:
         trainers |= {"elementwise": elementwise, "listwise": listwise, "stream": stream}
         for name, trainer in trainers.items():
             save_file(weights(trainer.accelerator.unwrap_model(trainer.model)), output / f"{name}.safetensors")
-        found = {"metrics": metrics, "scales": scales, "logged": uneven.state.log_history[0]}
+        found = {"metrics": metrics, "scales": scales, "logged": uneven.state.log_history[0], "streamed": streamed}
         (output / "found.json").write_text(json.dumps(found))
 
 
