@@ -57,7 +57,7 @@ class Recipe(Section):
     the main figure of their kind is."""
     best_metric: str | None = None
     """The figure that `keep_best` goes by instead, as in "sts_pearson": needed where the sets are of several kinds."""
-    report_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    report_to: tuple[Literal["codecarbon", "tensorboard", "wandb"], ...] = ()
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further fields of `CrossEncoderTrainingArguments`."""
 
