@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.errors import ConfigError
 
@@ -44,10 +44,10 @@ class Settings(BaseModel):
         "first start.",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+    precision: Literal["fp32", "fp16", "bf16", "int16", "int8"] = Field(
         "fp32",
-        description="Arithmetic of the torch and openvino backends; ONNX graphs carry their own. With backend auto "
-        "the least precise form that may replace the model's default one.",
+        description="Arithmetic of the torch and openvino backends; ONNX graphs and vnni files carry their own. With "
+        "backend auto the least precise form that may replace the model's default one.",
     )
     parity_policy: Literal["warn", "refuse", "ignore"] = Field(
         "warn", description="What to do with an exported graph that its manifest shows to be unfaithful."
@@ -120,6 +120,15 @@ class Settings(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log level shown.")
     log_requests: bool = Field(True, description="Write one JSON line per request.")
+
+    @field_validator("precision")
+    @classmethod
+    def _has_a_backend(cls, precision: str, info: ValidationInfo) -> str:
+        """Only files of the vnni backend are in int16: with another it would be a wish that nobody heeds."""
+        backend = info.data.get("backend")
+        if precision == "int16" and backend not in ("auto", "vnni", None):
+            raise ValueError(f"the backend {backend} has no such arithmetic; choose backend auto or vnni")
+        return precision
 
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

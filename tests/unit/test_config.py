@@ -50,6 +50,19 @@ def test_a_wrong_value_names_flag_and_variable(name: str, value: str) -> None:
         load_settings([], {variable(name): value})
 
 
+@pytest.mark.parametrize("backend", ["auto", "vnni"])
+def test_int16_can_be_asked_of_the_backends_that_have_it(backend: str) -> None:
+    assert load_settings(["--precision", "int16", "--backend", backend], {}).precision == "int16"
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "torch"])
+def test_int16_of_another_backend_is_refused(backend: str) -> None:
+    """Whichever was given where."""
+    message = rf"^--precision \(RERANKER_PRECISION\): .*the backend {backend} has no such arithmetic; choose .* vnni"
+    with pytest.raises(ConfigError, match=message):
+        load_settings(["--precision", "int16"], {"RERANKER_BACKEND": backend})
+
+
 @pytest.mark.parametrize(("arguments", "environment"), [(["--api-key", ""], {}), ([], {"RERANKER_API_KEY": "a,"})])
 def test_an_empty_key_does_not_open_the_service(arguments: list[str], environment: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="--api-key"):
