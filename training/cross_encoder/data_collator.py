@@ -23,7 +23,9 @@ class CrossEncoderDataCollator:
 
     Labels of one number become a tensor (rows,), lists of numbers a list of tensors. With an `encoder` every text,
     those in lists too, becomes a `TokenizedText`, or a `PromptedText` in the first column where there is a prompt, so
-    that a step finds them tokenised: it needs no model, so it works in DataLoader workers. `tokenize` says for which
+    that a step finds them tokenised: it needs no model, so it works in DataLoader workers. Where the encoder makes no
+    rows of the ids of two texts (chats, unusual templates), each text of the other columns becomes a `RowText` instead,
+    with the row of the pair that it makes with the first column's. `tokenize` says for which
     datasets (by name) that is wanted, `checked` for which empty texts raise RowError. Prompts and tasks are one for
     all data or one per dataset; ValueError if they are given per column.
     """
@@ -59,7 +61,8 @@ class CrossEncoderDataCollator:
         if for_dataset(self.checked, dataset):
             self._check(inputs, dataset)
         if self.encoder is not None and for_dataset(self.tokenize, dataset):
-            inputs = tokenized(self.encoder, inputs, batch.get(PROMPT))
+            make = tokenized if self.encoder.joins else with_rows
+            inputs = make(self.encoder, inputs, batch.get(PROMPT))
         batch.update(inputs)
         return batch
 
@@ -108,6 +111,28 @@ def tokenized(encoder: PairEncoder, inputs: dict[str, list[Any]], prompt: str | 
     distinct = list(dict.fromkeys(fronts[name] + text for name in inputs for text in texts_in(inputs[name])))
     known = {text: TokenizedText(text, ids) for text, ids in zip(distinct, encoder.ids(distinct), strict=True)}
     return {name: with_tokens(values, known, fronts[name]) for name, values in inputs.items()}
+
+
+def with_rows(encoder: PairEncoder, inputs: dict[str, list[Any]], prompt: str | None = None) -> dict[str, list[Any]]:
+    """The same columns; texts of all but the first carry their row as pair with the text of the first column."""
+    if not inputs:
+        return inputs
+    first, *others = inputs
+    pairs = [
+        (str(text), second)
+        for name in others
+        for text, values in zip(inputs[first], inputs[name], strict=True)
+        for second in (texts_in([values]) if isinstance(text, str) else ())
+    ]
+    made = iter(encoder.with_rows(pairs, prompt))
+
+    def replaced(text: Any, value: Any) -> Any:
+        if isinstance(value, str):
+            return next(made) if isinstance(text, str) else value
+        return [replaced(text, entry) for entry in value] if isinstance(value, list | tuple) else value
+
+    rows = {name: [replaced(*both) for both in zip(inputs[first], inputs[name], strict=True)] for name in others}
+    return {first: inputs[first], **rows}
 
 
 def texts_in(values: list[Any]) -> Iterator[str]:

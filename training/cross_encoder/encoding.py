@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase
 from app.errors import ArtifactError
 from app.model.tokenizer import PairTokenizer
 from app.model.types import Encoded, EncodeOptions, IntArray, Side
-from training.cross_encoder.texts import TokenizedText
+from training.cross_encoder.texts import RowText, TokenizedText
 
 NO_LIMIT = 1 << 30
 """Tokenizers without a length limit say 1e30, which is no array length."""
@@ -64,7 +64,7 @@ class PairEncoder:
 
     Fast tokenizers are copied, so that threads never meet in the user's one ("Already borrowed"); slow ones and those
     with an unusual template are called themselves, one thread at a time. Texts that carry their ids are not tokenised
-    again, unless the tokenizer has such a template or makes rows in a way of its own.
+    again where the encoder `joins`, nor are pairs anywhere whose second text carries the row.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> None:
@@ -85,6 +85,16 @@ class PairEncoder:
         return PairEncoder, (self._source, self.max_length)
 
     @property
+    def joins(self) -> bool:
+        """Whether rows are made of the ids of each text; an unusual template or a tokenizer's own way prevent it."""
+        return self._joins
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What tells, beside the texts, whether a row that another process made would be made here too."""
+        return (type(self._source).__name__, len(self._source), self._options.max_length, self._options.side)
+
+    @property
     def padding(self) -> Padding:
         """How the rows made here are padded."""
         side: Side = "left" if self._source.padding_side == "left" else "right"
@@ -97,6 +107,26 @@ class PairEncoder:
 
     def pairs(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[Encoded]:
         """One row per pair, in order; `prompt` is put before the first text, character by character."""
+        rows = [self._carried(first, second, prompt) for first, second in pairs]
+        missing = [pair for pair, row in zip(pairs, rows, strict=True) if row is None]
+        made = iter(self._pairs(missing, prompt) if missing else ())
+        return [next(made) if row is None else row for row in rows]
+
+    def with_rows(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[RowText]:
+        """The second text of each pair, carrying what `pairs` gives for it."""
+        rows, settings = self.pairs(pairs, prompt), self.settings
+        return [
+            RowText(second, (first, prompt or None, *settings), row)
+            for (first, second), row in zip(pairs, rows, strict=True)
+        ]
+
+    def _carried(self, first: str, second: str, prompt: str | None) -> Encoded | None:
+        if isinstance(second, RowText) and second.made_of == (first, prompt or None, *self.settings):
+            return second.row
+        return None
+
+    def _pairs(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[Encoded]:
+        """Rows that no text carries."""
         if prompt:
             pairs = [(behind(prompt, first), second) for first, second in pairs]
         if not self._joins or not all(isinstance(text, str) for pair in pairs for text in pair):

@@ -46,7 +46,17 @@ class ChatEncoder(PairEncoder):
     def __reduce__(self) -> tuple[type[ChatEncoder], tuple[Any, ...]]:
         return ChatEncoder, (self._source, self.max_length, self._form, self._given)
 
-    def pairs(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[Encoded]:
+    @property
+    def joins(self) -> bool:
+        """No: tokens of a text depend on what the template puts beside it."""
+        return False
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """The template and its options too."""
+        return (*super().settings, repr(getattr(self._source, "chat_template", None)), self._form, repr(self._given))
+
+    def _pairs(self, pairs: Sequence[tuple[str, str]], prompt: str | None = None) -> list[Encoded]:
         """One row per pair, in order."""
         if pairs and not self._checked:
             self._check()
