@@ -18,6 +18,7 @@ from app.model.bucketing import Budget
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import FloatArray
 from tests.onnx_bert import with_appetite
+from training.export import ExportOptions, export
 
 pytestmark = [
     pytest.mark.gpu,
@@ -72,6 +73,31 @@ def test_torch_on_cuda_scores_as_on_the_cpu(minilm: Path, on_cpu: FloatArray, pr
 def test_onnx_runtime_on_cuda_scores_as_on_the_cpu(minilm: Path, on_cpu: FloatArray) -> None:
     """fp32 to 1e-4: TF32 is off."""
     np.testing.assert_allclose(logits(minilm, "onnx", device="cuda"), on_cpu, atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def in_fp16(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph of the export target onnx-fp16, alone in its directory."""
+    output = tmp_path_factory.mktemp("fp16") / "out"
+    export(minilm, output, ["onnx-fp16"], ExportOptions(pairs=64, allow_parity_loss=True))  # the head is random
+    return output
+
+
+def test_the_fp16_graph_on_cuda_scores_as_the_model_on_the_cpu(in_fp16: Path, on_cpu: FloatArray) -> None:
+    """To 2 % of the spread of the scores, as PyTorch in fp16 does; none overflows, and they are float32."""
+    got = logits(in_fp16, "onnx", device="cuda", graph="onnx/model_fp16.onnx")
+    assert got.dtype == np.float32
+    assert np.isfinite(got).all()
+    assert 1e-6 < np.abs(got - on_cpu).max() < 0.02 * np.ptp(on_cpu)
+
+
+def test_a_row_s_fp16_logit_on_cuda_does_not_depend_on_its_batch(in_fp16: Path, on_cpu: FloatArray) -> None:
+    """One by one, and all padded to the longest."""
+    alone, padded = (
+        logits(in_fp16, "onnx", budget, device="cuda", graph="onnx/model_fp16.onnx")
+        for budget in (Budget(1, 1), Budget(10**6, 1000, 0.0))
+    )
+    assert np.abs(alone - padded).max() < 0.02 * np.ptp(on_cpu)
 
 
 def test_tensorrt_scores_as_the_cpu_where_it_is_installed(minilm: Path, on_cpu: FloatArray) -> None:
