@@ -105,6 +105,9 @@ Turns a model with PyTorch weights into a directory with exported graphs, and me
 
 --texts: pairs of the kind that the model will see (a table, or a BEIR directory): half of the queries calibrate, the
 others measure. Without it a small bundled sample is used. A graph that is too far from the original is not published.
+
+--exporter optimum: the plain graph comes from optimum (pip install 'crossrank[optimum]', in an environment of its own,
+for it needs an older transformers); all that is made of it is as with PyTorch's exporter.
 """
 
 
@@ -197,6 +200,7 @@ def _add_export(commands: Commands) -> None:
     export.add_argument("model", help="model directory or Hub id, with PyTorch weights")
     export.add_argument("--output", type=Path, required=True, help="directory to create")
     export.add_argument("--target", nargs="+", default=["onnx"], metavar="TARGET", help="forms (default: onnx)")
+    export.add_argument("--exporter", default="torch", help="torch or optimum (default: torch; optimum: its own extra)")
     export.add_argument("--texts", help="table of pairs, or BEIR directory (default: the bundled sample)")
     export.add_argument("--split", default="test", help="of a BEIR directory (default: test)")
     export.add_argument("--pairs", type=int, default=256, help="to calibrate, and others to measure (default: 256)")

@@ -20,18 +20,19 @@ from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions
 from app.model.manifest import Manifest
 from app.model.placement import installed_runtimes
-from app.model.types import Batch, Encoded, EncodeOptions, FloatArray
+from app.model.types import Batch, Encoded, FloatArray
 from training.errors import ParityError
 from training.export_entry import figures_of, graph_entry
 from training.export_targets import Material, Target, load_target
-from training.graphs.from_torch import write_graph
+from training.graphs.exporters import load_exporter
 from training.parity import Figures, measure_parity
 from training.parity_table import parity_table
 from training.parity_texts import Lists, arrange, read_texts
 from training.parity_thresholds import Thresholds
 from training.publish import copy_tokenizer, publishing, require_free, seal
 
-SAMPLE_TOKENS = 256
+CALIBRATION_TOKENS = 256
+"""What lies behind in a text is left out of calibration, where it costs time and memory and tells nothing new."""
 LIBRARY_FILES = ("config_sentence_transformers.json", "modules.json", "sentence_bert_config.json")
 
 
@@ -41,7 +42,8 @@ class ExportOptions:
 
     `texts` is a table of pairs or a BEIR directory (of which `split` is read), None the bundled sample; about
     `pairs` of its pairs calibrate and as many others measure. `thresholds` replaces single fields of the targets'
-    own. `allow_parity_loss` publishes graphs that exceed them, marked in the manifest.
+    own. `allow_parity_loss` publishes graphs that exceed them, marked in the manifest. `exporter` is what turns the
+    model into the plain graph that others are made of: torch or optimum.
     """
 
     texts: str | Path | None = None
@@ -49,6 +51,7 @@ class ExportOptions:
     pairs: int = 256
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     allow_parity_loss: bool = False
+    exporter: str = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def export(
     options = options or ExportOptions()
     require_free(output)
     chosen = {name: load_target(name) for name in dict.fromkeys(targets)}
+    load_exporter(options.exporter)  # else it would be missed only after the texts were scored
     reference = CrossEncoder.load(model, backend="torch", hub=hub)
     sample = _sample(reference, options)
     with publishing(output) as draft, tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +97,9 @@ def export_command(options: argparse.Namespace) -> int:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # those of loading weights would bury our own
     names = ("max_score_difference", "mean_score_difference", "min_kendall_tau", "min_top10_overlap", "max_ndcg10_loss")
     thresholds = {name: getattr(options, name) for name in names}
-    how = ExportOptions(options.texts, options.split, options.pairs, thresholds, options.allow_parity_loss)
+    how = ExportOptions(
+        options.texts, options.split, options.pairs, thresholds, options.allow_parity_loss, options.exporter
+    )
     try:
         figures = export(options.model, options.output, options.target, how)
     except ParityError as error:
@@ -110,11 +116,11 @@ def _sample(reference: CrossEncoder, options: ExportOptions) -> Sample:
         raise ConfigError(f"{options.pairs} pairs: give at least 2, better some hundred")
     texts = read_texts(options.texts, options.split)
     calibrating, measuring = texts.halves()
-    encoding = EncodeOptions(max_length=min(SAMPLE_TOKENS, reference.max_length))
+    short = replace(reference.options, max_length=min(CALIBRATION_TOKENS, reference.max_length))
     pairs, lists = arrange(measuring, options.pairs)
     # One row per batch: padding is computed but never read, and its activations would widen the scales.
-    calibration = reference.tokenizer.encode_pairs(calibrating.pairs(options.pairs), encoding)
-    rows = reference.tokenizer.encode_pairs(pairs, encoding)
+    calibration = reference.tokenizer.encode_pairs(calibrating.pairs(options.pairs), short)
+    rows = reference.tokenizer.encode_pairs(pairs, reference.options)  # cut as they will be served
     return Sample(texts.name, [reference.pad([row]) for row in calibration], rows, lists, reference.logits(rows))
 
 
@@ -130,7 +136,7 @@ def _write(
     material = Material(reference.artifact, scratch / "plain.onnx", sample.calibration)
     graphs = {}
     with tqdm(total=2 * len(targets) + 1, desc="export", unit="step") as progress:
-        write_graph(reference.artifact, material.graph)
+        load_exporter(options.exporter)(reference.artifact, material.graph)
         progress.update()
         for name, target in targets.items():
             progress.set_description(f"write {name}")
@@ -141,7 +147,9 @@ def _write(
             figures = {backend: _measure(reference, draft, target, sample, backend) for backend in _runtimes(target)}
             thresholds = target.thresholds.overridden(options.thresholds)
             activation = reference.artifact.activation
-            graphs[target.graph] = graph_entry(name, target, figures, thresholds, sample.name, activation)
+            graphs[target.graph] = graph_entry(
+                name, target, figures, thresholds, sample.name, activation, options.exporter
+            )
             progress.update()
     return graphs
 

@@ -12,17 +12,24 @@ from training.export_targets import Target
 from training.parity import Figures
 from training.parity_thresholds import Thresholds
 
-PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "numba")
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "optimum", "openvino", "nncf", "numba")
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "vnni": "numba"}
 
 
 def graph_entry(
-    name: str, target: Target, figures: Mapping[str, Figures], thresholds: Thresholds, texts: str, activation: str
+    name: str,
+    target: Target,
+    figures: Mapping[str, Figures],
+    thresholds: Thresholds,
+    texts: str,
+    activation: str,
+    exporter: str = "torch",
 ) -> dict[str, Any]:
     """The entry for a graph, of `figures` by backend, the target's own first.
 
-    `arithmetic` and `cpu` are those of the measurement, `texts` what it was made on. `runtimes` are the backends on
-    which it keeps its thresholds, `parity_on` the figures of those beside the target's own.
+    `exporter` wrote the plain graph that forms for ONNX Runtime and OpenVINO are made of. `arithmetic` and `cpu` are
+    those of the measurement, `texts` what it was made on. `runtimes` are the backends on which it keeps its
+    thresholds, `parity_on` the figures of those beside the target's own.
     """
     versions = package_versions()
     exceeded = {backend: thresholds.exceeded(figures[backend], activation) for backend in figures}
@@ -31,6 +38,7 @@ def graph_entry(
         "target": name,
         "precision": target.precision,
         "made_with": f"{runtime} {versions[runtime]}",
+        "exporter": exporter,
         "versions": versions,
         "cpu": cpu_model(),
         "texts": texts,

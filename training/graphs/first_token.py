@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
@@ -20,9 +21,10 @@ def cut_last_layer(model: nn.Module) -> None:
     """Makes a classifier that PyTorch's exporter is about to trace compute its last layer for first tokens alone.
 
     For BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DistilBERT, DeBERTa-v2 and ModernBERT; any other model stays as it is, and
-    so does one whose head reads all tokens. The logits remain the same.
+    so does one whose head reads all tokens, or of a transformers before 5. The logits remain the same.
     """
-    if type(model).__name__ in FAMILIES:
+    # Before, layers took masks of other shapes and gave tuples.
+    if type(model).__name__ in FAMILIES and int(transformers.__version__.partition(".")[0]) >= 5:
         find, compute = FAMILIES[type(model).__name__]
         layer = find(model)
         if layer is not None:

@@ -28,13 +28,19 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def write_graph(artifact: Artifact, target: Path) -> None:
-    """Writes a float32 graph of standard operators with the model's inputs, dynamic rows and tokens, and `logits`."""
+def traceable(artifact: Artifact) -> Any:
+    """The model in float32, as an exporter is to see it."""
     # Eager attention leaves the plain pattern that optimisers look for; they replace it by operators of their own.
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True, attn_implementation="eager"
     )
     cut_last_layer(model.eval())
+    return model
+
+
+def write_graph(artifact: Artifact, target: Path) -> None:
+    """Writes a float32 graph of standard operators with the model's inputs, dynamic rows and tokens, and `logits`."""
+    model = traceable(artifact)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if artifact.segments else [])
     axes = {name: {0: "rows", 1: "tokens"} for name in names} | {"logits": {0: "rows"}}
     example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
