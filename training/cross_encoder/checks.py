@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from training.cross_encoder import arrow_checks as arrow
-from training.cross_encoder.columns import LABEL_COLUMNS, RESERVED, input_columns, label_column
-from training.cross_encoder.row_errors import TrainingDataError, remedy
+from training.cross_encoder.columns import LABEL_COLUMNS, RESERVED
+from training.cross_encoder.data_blocks import is_transformed, seen_columns, stored_blocks, to_table
+from training.cross_encoder.needs import Data, Needs, check_block, check_columns, shown
+from training.cross_encoder.row_errors import TrainingDataError
 
-MOST_ROWS = 1_000_000
-"""Rows looked at before training; the collator looks at the others when they come."""
-BLOCK_ROWS = 10_000
 STREAMED_ROWS = 16
-
-COLUMN_COUNTS = {"pair": (2, 2), "list": (2, 2), "tuple": (3, None), "anchor_positive": (2, None)}
-COLUMN_WORDS = {
-    "pair": "exactly 2 input columns (two texts)",
-    "list": "exactly 2 input columns (a text and a list of texts)",
-    "tuple": "at least 3 input columns (query, positive, negatives)",
-    "anchor_positive": "at least 2 input columns (anchor, positive, and negatives if any)",
-}
-LABEL_WORDS = {
-    "scalar": "one number per row",
-    "class": "a class id per row, or a list of probabilities",
-    "list": "a list with one number per listed text",
-    "margin": "one number per row, or a list of them",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a loss declares of its data; see `CrossEncoderLoss`."""
-
-    loss: str
-    columns: str
-    labels: str
-    outputs: Any
-    unit_range: bool = False
-    """Whether labels must lie between 0 and 1."""
-    ignored_class: int | None = None
-
-    @classmethod
-    def of(cls, loss: Any) -> Needs | None:
-        """None for a loss of the user's own, which may take what it likes."""
-        declared = [getattr(loss, name, None) for name in ("columns", "labels", "outputs")]
-        if declared[0] not in COLUMN_COUNTS or declared[2] is None:
-            return None
-        name = type(loss).__name__
-        ignored = getattr(getattr(loss, "ce_loss", None), "ignore_index", None)
-        return cls(name, declared[0], str(declared[1]), declared[2], hasattr(loss, "bce_with_logits_loss"), ignored)
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A dataset with the words for it in messages, and its columns by role."""
-
-    dataset: Any
-    words: str
-    inputs: tuple[str, ...]
-    label: str | None
-
-    def error(self, column: str, problem: str, row: int | None = None) -> TrainingDataError:
-        """An error at a column, or at one of its rows."""
-        place = f"column {column!r}" + ("" if row is None else f", row {row}")
-        return TrainingDataError(f"{self.words}, {place}: {problem}{remedy(problem)}")
+"""Rows of a stream looked at before training; `RowChecks` look at the others as they come."""
+TRANSFORMED_ROWS = 10_000
+"""The same of a dataset whose rows a function of the user's makes, which may be slow."""
 
 
 def check_column_names(dataset: Any, words: str) -> None:
@@ -83,139 +32,105 @@ def check_column_names(dataset: Any, words: str) -> None:
 def check_data(dataset: Any, words: str, loss: Any, num_labels: int, valid: tuple[str, ...] = LABEL_COLUMNS) -> None:
     """Raises TrainingDataError if `dataset` (one, or a stream) does not fit `loss` and a model of `num_labels`.
 
-    `words` begin the message, as in "training dataset 'nli'". Losses that declare nothing are not checked.
+    `words` begin the message, as in "training dataset 'nli'". Losses that declare nothing are not checked. All stored
+    rows are looked at, of streams and of what a user's own transform makes the first ones: see `RowChecks`.
     """
     needs = Needs.of(loss)
     if needs is None:
         return
-    check_outputs(needs, num_labels)
-    blocks = read_blocks(dataset)
-    start = 0
-    data: Data | None = None
-    for block in blocks:
-        if data is None:
-            names = list(dataset.column_names or block.column_names)
-            data = Data(dataset, words, tuple(input_columns(names, valid)), label_column(names, valid))
-            check_columns(needs, data)
-        check_block(needs, data, block, start, num_labels)
-        start += block.num_rows
+    check_outputs(needs, words, num_labels)
+    if not hasattr(dataset, "__len__") or is_transformed(dataset):
+        if rows := first_rows(dataset):
+            RowChecks(needs, words, num_labels, valid)(rows, range(len(rows)))
+        return
+    data = Data.of(words, seen_columns(dataset), valid)
+    check_columns(needs, data)
+    for block, numbers in stored_blocks(dataset):
+        check_block(needs, data, block, numbers, num_labels)
 
 
-def check_outputs(needs: Needs, num_labels: int) -> None:
-    """Raises TrainingDataError if the model has the wrong number of labels for the loss."""
+def first_rows(dataset: Any) -> list[Mapping[str, Any]]:
+    """The first rows of a stream, or of a dataset whose rows are made when they are asked for."""
+    if not hasattr(dataset, "__len__"):
+        return list(islice(dataset, STREAMED_ROWS))
+    columns = dataset[:TRANSFORMED_ROWS]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@dataclass(slots=True)
+class RowChecks:
+    """Raises TrainingDataError for rows that do not fit, when they come: those of streams are not known before."""
+
+    needs: Needs
+    words: str
+    num_labels: int
+    valid: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    """Those of the first row that came; all should have them."""
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Looks at `rows`, the `numbers`-th of their dataset."""
+        self.columns = self.columns or tuple(name for name in rows[0] if name not in RESERVED)
+        data = Data.of(self.words, self.columns, self.valid)
+        check_columns(self.needs, data)
+        for row, number in zip(rows, numbers, strict=True):
+            self._check_names(data, row, number)
+        try:
+            self._check(data, rows, numbers)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of different kinds: each by itself
+            for row, number in zip(rows, numbers, strict=True):
+                self._check_mixed(data, row, number)
+            self._check_labels(data, rows, numbers)
+
+    def _check_names(self, data: Data, row: Mapping[str, Any], number: int) -> None:
+        names = tuple(name for name in row if name not in RESERVED)
+        if names == self.columns:
+            return
+        content = f". The row is {shown(row)}"
+        if lost := [name for name in self.columns if name not in row]:
+            raise data.error(lost[0], "is missing", number, content)
+        if new := [name for name in names if name not in self.columns]:
+            raise data.error(new[0], "is one that the first row has not: give all rows the same", number, content)
+        order = f"comes first, unlike in the first row: give all rows the columns {list(self.columns)} in this order"
+        raise data.error(names[0], order, number, content)
+
+    def _check(self, data: Data, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        check_block(self.needs, data, to_table(rows, data.columns), numbers, self.num_labels, rows)
+
+    def _check_mixed(self, data: Data, row: Mapping[str, Any], number: int) -> None:
+        try:
+            self._check(data, [row], [number])
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TrainingDataError(
+                f"{data.words}, row {number}: has a list with values of different kinds, or a value that is neither "
+                f"text nor number ({error}): mend or drop such rows with dataset.map. The row is {shown(row)}"
+            ) from error
+
+    def _check_labels(self, data: Data, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        if self.needs.labels == "none" or data.label is None:
+            return
+        lists = [isinstance(row[data.label], list | tuple) for row in rows]
+        if any(lists) and not all(lists):
+            i = lists.index(not lists[0])
+            problem = "is a list, unlike those before it" if lists[i] else "is no list, unlike those before it"
+            raise data.error(data.label, f"{problem}: give all rows labels of one kind", numbers[i])
+
+
+def row_checks(loss: Any, words: str, num_labels: int, valid: tuple[str, ...] = LABEL_COLUMNS) -> RowChecks | None:
+    """What looks at the rows for `loss` as they come; None for a loss that takes what it likes."""
+    needs = Needs.of(loss)
+    return None if needs is None else RowChecks(needs, words, num_labels, valid)
+
+
+def check_outputs(needs: Needs, words: str, num_labels: int) -> None:
+    """Raises TrainingDataError if the model has the wrong number of labels for the loss of a dataset."""
     if needs.outputs == 1 and num_labels != 1:
         raise TrainingDataError(
-            f"{needs.loss} needs a model with 1 output label, this one has {num_labels}: load it with num_labels=1"
+            f"{words}: {needs.loss} needs a model with 1 output label, this one has {num_labels}: load it with "
+            "num_labels=1, or take CrossEntropyLoss for classes"
         )
     if needs.outputs == ">1" and num_labels < 2:
         raise TrainingDataError(
-            f"{needs.loss} needs a model with more than 1 output label, this one has {num_labels}: load it with "
-            "num_labels=<number of classes>"
+            f"{words}: {needs.loss} needs a model with more than 1 output label, this one has {num_labels}: load it "
+            "with num_labels=<number of classes>"
         )
-
-
-def check_columns(needs: Needs, data: Data) -> None:
-    """Raises TrainingDataError if there are too few or many columns, or no labels where some are needed."""
-    fewest, most = COLUMN_COUNTS[needs.columns]
-    if len(data.inputs) < fewest or (most is not None and len(data.inputs) > most):
-        raise TrainingDataError(
-            f"{data.words}: {needs.loss} needs {COLUMN_WORDS[needs.columns]}, but the columns that are no labels are "
-            f"{list(data.inputs)}: choose and order them with dataset.select_columns"
-        )
-    if needs.labels != "none" and data.label is None:
-        raise TrainingDataError(
-            f"{data.words}: {needs.loss} needs labels, but there is no column named {' or '.join(LABEL_COLUMNS)} among "
-            f"{list(data.inputs)}: name it with dataset.rename_column"
-        )
-
-
-def read_blocks(dataset: Any) -> Iterator[pa.Table]:
-    """The first rows as Arrow tables: as stored, or as the user's own transform gives them; of a stream a few."""
-    if not hasattr(dataset, "__len__"):
-        rows = list(islice(dataset, STREAMED_ROWS))
-        if rows:
-            yield to_table({name: [row[name] for row in rows] for name in rows[0]})
-        return
-    stored = dataset.format["type"] != "custom"
-    source = dataset.with_format("arrow") if stored else dataset
-    last = min(len(dataset), MOST_ROWS if stored else BLOCK_ROWS)
-    for start in range(0, last, BLOCK_ROWS):
-        block = source[start : min(start + BLOCK_ROWS, last)]
-        yield block if isinstance(block, pa.Table) else to_table(block)
-
-
-def to_table(columns: dict[str, Any]) -> pa.Table:
-    """Python values as an Arrow table; a column of mixed kinds is left to the collator, as one of type null."""
-    arrays = {}
-    for name, values in columns.items():
-        try:
-            arrays[name] = pa.array(values if isinstance(values, list) else list(values))
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            arrays[name] = pa.array([str(value) or " " for value in values])
-    return pa.table(arrays)
-
-
-def check_block(needs: Needs, data: Data, block: pa.Table, start: int, num_labels: int) -> None:
-    """Raises TrainingDataError for the first wrong row of `block`, whose first row is row `start`."""
-    columns = {name: arrow.one_array(block[name]) for name in block.column_names}
-    for place, name in enumerate(data.inputs):
-        wants_list = needs.columns == "list" and place == 1
-        problem = arrow.text_list_problem(columns[name]) if wants_list else arrow.text_problem(columns[name])
-        raise_problem(data, name, problem, start)
-    if needs.labels == "none" or data.label is None:
-        return
-    labels = columns[data.label]
-    raise_problem(data, data.label, label_problem(needs, labels, num_labels), start)
-    lengths = arrow.list_lengths(labels)
-    if needs.labels == "list":
-        texts = data.inputs[1]
-        raise_problem(data, data.label, arrow.length_problem(lengths, arrow.list_lengths(columns[texts]), texts), start)
-    if needs.labels == "margin":
-        raise_problem(data, data.label, margin_problem(lengths, len(data.inputs) - 2), start)
-
-
-def label_problem(needs: Needs, labels: pa.Array, num_labels: int) -> arrow.Problem | None:
-    """What is wrong with the labels by themselves."""
-    is_list = arrow.is_list(labels.type)
-    wanted = LABEL_WORDS[needs.labels]
-    if is_list and needs.labels == "scalar":
-        return arrow.Problem(f"is a list, but {needs.loss} needs {wanted}")
-    if not is_list and needs.labels == "list":
-        return arrow.Problem(f"is a single value, but {needs.loss} needs {wanted}")
-    problem = arrow.number_problem(labels)
-    if problem is not None:
-        return replace(problem, text=f"{problem.text}, but {needs.loss} needs {wanted}")
-    if needs.unit_range:
-        return arrow.range_problem(labels, 0, 1, f"{needs.loss} needs labels from 0 to 1: scale them, or take MSELoss")
-    if needs.labels == "class":
-        return class_problem(needs, labels, num_labels)
-    return None
-
-
-def class_problem(needs: Needs, labels: pa.Array, num_labels: int) -> arrow.Problem | None:
-    """What is wrong with class ids or distributions over `num_labels` classes."""
-    if arrow.is_list(labels.type):
-        return arrow.fixed_length_problem(arrow.list_lengths(labels), {num_labels}, "probabilities, one per class")
-    if not arrow.is_integer(labels.type):
-        return arrow.Problem(
-            f"is {labels.type}, but {needs.loss} needs integer class ids: cast it with dataset.cast_column, or take "
-            "BinaryCrossEntropyLoss for one number per pair"
-        )
-    advice = f"the model has the classes 0 to {num_labels - 1}: load it with a larger num_labels"
-    return arrow.range_problem(labels, 0, num_labels - 1, advice, besides=needs.ignored_class)
-
-
-def margin_problem(lengths: Any, negatives: int) -> arrow.Problem | None:
-    """What is wrong with the number of margins of each row."""
-    if lengths is not None:
-        what = f"numbers: one margin per negative ({negatives}), or the scores of the positive and each negative"
-        return arrow.fixed_length_problem(lengths, {negatives, negatives + 1}, what)
-    if negatives > 1:
-        return arrow.Problem(f"is one number, but there are {negatives} negatives: give a list of as many margins")
-    return None
-
-
-def raise_problem(data: Data, column: str, problem: arrow.Problem | None, start: int) -> None:
-    """Raises the problem, if there is one."""
-    if problem is not None:
-        raise data.error(column, problem.text, None if problem.row is None else start + problem.row)

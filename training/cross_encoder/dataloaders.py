@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from transformers.trainer_utils import seed_worker
 
 from training.cross_encoder.columns import DATASET_NAME
-from training.cross_encoder.streams import Batch, Mix, StreamBatches, is_stream, share_of
+from training.cross_encoder.streams import Batch, Check, Mix, StreamBatches, is_stream, share_of
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
 from training.training_args import MultiDatasetBatchSamplers
 
@@ -34,6 +34,25 @@ class NamedDataset(Dataset[Any]):
         if hasattr(self.dataset, "__getitems__"):
             return [{**row, DATASET_NAME: self.name} for row in self.dataset.__getitems__(indices)]
         return [self[index] for index in indices]
+
+
+class CheckedDataset(Dataset[Any]):
+    """A dataset whose rows are made when they are asked for, and looked at then."""
+
+    def __init__(self, dataset: Any, check: Check) -> None:
+        self.dataset = dataset
+        self.check = check
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.dataset.__getitems__(indices)
+        self.check(rows, indices)
+        return rows
 
 
 def loader_settings(args: CrossEncoderTrainingArguments, collator: Any, training: bool) -> dict[str, Any]:
@@ -103,11 +122,13 @@ def streams_loader(
     args: CrossEncoderTrainingArguments,
     settings: Mapping[str, Any],
     training: bool,
+    checks: Mapping[Any, Check | None] | None = None,
 ) -> DataLoader[Any]:
     """The loader of a stream, or of a dictionary of streams and datasets, which are then read as streams.
 
     For training streams have no end. `args.dataset_weights` says how often each of several is drawn: equally often if
-    unset, since nothing is known of their sizes. Raises ValueError for choices that need sizes or whole datasets.
+    unset, since nothing is known of their sizes. `checks` (by name) look at the rows as they come. Raises ValueError
+    for choices that need sizes or whole datasets.
     """
     check_stream_choices(args)
     streams = {key: as_stream(one, args.seed, training) for key, one in named(dataset, name).items()}
@@ -123,6 +144,7 @@ def streams_loader(
         drop_last=training and args.dataloader_drop_last,
         mix=Mix(in_turn, weights, args.seed),
         share=share_of(first, args.process_index, args.world_size),
+        checks=checks,
     )
     if training:
         return DataLoader(batches, batch_size=None, **settings)

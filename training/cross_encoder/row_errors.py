@@ -10,6 +10,7 @@ from training.errors import DataError
 REMEDIES = {
     "is None": "fill it or drop such rows with dataset.filter",
     "is empty": "drop such rows with dataset.filter",
+    "is missing": "give every row the same columns, or drop such rows with dataset.filter",
 }
 
 

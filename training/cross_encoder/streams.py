@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any
@@ -13,6 +13,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from training.cross_encoder.columns import DATASET_NAME
 
 Rows = list[dict[str, Any]]
+Check = Callable[[Rows, Sequence[int]], None]
+"""Looks at rows, which are those with these numbers, and raises an error for a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class StreamBatches(IterableDataset[Rows]):
     `max_steps` says when to stop, and it makes a resumed run find its place also in a later epoch. In a round every
     process gets one batch, of endless streams all from the same one. In the last round of streams that end there may
     be fewer batches than processes, some of which then get another's: see `Batch`.
+
+    `checks` (by name) look at the rows of each batch, which are counted as this process or worker reads them, anew in
+    each epoch.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class StreamBatches(IterableDataset[Rows]):
         drop_last: bool = False,
         mix: Mix | None = None,
         share: Share | None = None,
+        checks: Mapping[Any, Check | None] | None = None,
     ) -> None:
         super().__init__()
         self.streams = dict(streams)
@@ -66,6 +72,7 @@ class StreamBatches(IterableDataset[Rows]):
         self.drop_last = drop_last
         self.mix = mix or Mix()
         self.share = share or Share()
+        self.checks = dict(checks or {})
 
     def __iter__(self) -> Iterator[Rows]:
         batches = self._mixed()
@@ -97,15 +104,20 @@ class StreamBatches(IterableDataset[Rows]):
 
     def _batches(self, name: Any) -> Iterator[Rows]:
         batch: Rows = []
-        for row in self._rows(name):
+        numbers: list[int] = []
+        check = self.checks.get(name) or (lambda *_: None)
+        for number, row in self._rows(name):
             batch.append(row)
+            numbers.append(number)
             if len(batch) == self.batch_size:
+                check(batch, numbers)
                 yield batch
-                batch = []
+                batch, numbers = [], []
         if batch and not self.drop_last:
+            check(batch, numbers)
             yield batch
 
-    def _rows(self, name: Any) -> Iterator[dict[str, Any]]:
+    def _rows(self, name: Any) -> Iterator[tuple[int, dict[str, Any]]]:
         stream = self.streams[name]
         added = {} if name is None else {DATASET_NAME: name}
         epoch = 0
@@ -113,9 +125,9 @@ class StreamBatches(IterableDataset[Rows]):
             if hasattr(stream, "set_epoch"):
                 stream.set_epoch(epoch)
             is_empty = True
-            for row in stream:
+            for number, row in enumerate(stream):
                 is_empty = False
-                yield {**row, **added}
+                yield number, {**row, **added}
             epoch += 1
             if is_empty or not self.endless:
                 return

@@ -12,9 +12,11 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader
 from transformers import Trainer
 from transformers.utils import logging
 
-from training.cross_encoder.checks import Needs, check_data
+from training.cross_encoder.checks import check_data, row_checks
+from training.cross_encoder.data_blocks import is_transformed
 from training.cross_encoder.data_collator import CrossEncoderDataCollator
 from training.cross_encoder.dataloaders import (
+    CheckedDataset,
     NamedDataset,
     has_streams,
     loader_settings,
@@ -23,6 +25,7 @@ from training.cross_encoder.dataloaders import (
     streams_loader,
 )
 from training.cross_encoder.model import CrossEncoder
+from training.cross_encoder.needs import Needs
 from training.cross_encoder.row_sampling import sampler_choice
 from training.sampling.build import build_batch_sampler, build_multi_dataset_batch_sampler
 from training.sampling.concat import BatchedConcatDataset
@@ -61,6 +64,12 @@ class DataTrainer(Trainer):
         for key, one in named(dataset, name).items():
             check_data(one, words(kind, key), self._loss_of(key), self.model.num_labels, self.label_columns())
         self._checked.append(dataset)
+
+    def _row_checks(self, kind: str, names: Any) -> dict[Any, Any]:
+        """What looks at the rows of each dataset as they come, where it has a loss."""
+        known = [name for name in names if not isinstance(self.loss, Mapping) or name in self.loss]
+        labels, outputs = self.label_columns(), self.model.num_labels
+        return {name: row_checks(self._loss_of(name), words(kind, name), outputs, labels) for name in known}
 
     def label_columns(self) -> tuple[str, ...]:
         default = self.data_collator_class().valid_label_columns
@@ -118,10 +127,12 @@ class DataTrainer(Trainer):
         if has_streams(dataset):
             self._one_dataset_per_step = self._one_dataset_per_step or training
             # Not prepared by accelerate: the stream deals out its batches itself.
-            return streams_loader(dataset, name, batch_size, self.args, settings, training)
+            checks = self._row_checks(dataset_kind, named(dataset, name))
+            return streams_loader(dataset, name, batch_size, self.args, settings, training, checks)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         generator = torch.Generator().manual_seed(seed)
         parts = named(dataset, name)
+        checks = self._row_checks(dataset_kind, parts)
         # What an evaluation leaves out would be left out of every evaluation.
         drop_last = training and self.args.dataloader_drop_last
         samplers = []
@@ -130,12 +141,14 @@ class DataTrainer(Trainer):
             make = self.get_batch_sampler if own is None else own
             samplers.append(make(part, batch_size, drop_last, list(self.label_columns()), generator, seed))
         if isinstance(dataset, Mapping):
-            rows = BatchedConcatDataset([NamedDataset(part, key) for key, part in parts.items()])
+            rows = BatchedConcatDataset(
+                [NamedDataset(checked(part, checks.get(key)), key) for key, part in parts.items()]
+            )
             sampler = self._mixed(rows, samplers, generator, seed, self.args.world_size if training else 1)
             loader = rows_loader(rows, None, sampler, settings)
         else:
             sampler = samplers[0]
-            loader = rows_loader(dataset, name, sampler, settings)
+            loader = rows_loader(checked(dataset, checks.get(name)), name, sampler, settings)
         if training:
             self.train_batch_sampler = sampler
             self._one_dataset_per_step = True
@@ -193,6 +206,11 @@ class DataTrainer(Trainer):
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
         """Batches of `test_dataset`."""
         return self._build_dataloader(test_dataset, self.args.eval_batch_size, "test")
+
+
+def checked(dataset: Any, check: Any) -> Any:
+    """The dataset, with rows looked at as they are made where the user's own transform makes them."""
+    return CheckedDataset(dataset, check) if check is not None and is_transformed(dataset) else dataset
 
 
 def as_dictionary(dataset: Any) -> Any:
