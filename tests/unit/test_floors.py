@@ -30,7 +30,7 @@ FLOORS = [
         *("app.model.packed.gpu_attention", "app.model.packed.grid_attention", "app.model.packed.onednn"),
         *("app.model.packed.buckets", "app.model.packed.flat", "app.model.packed.cores"),
         *("app.model.compiled", "app.model.vnni.rows", "app.model.vnni.team"),
-        *("app.model.vnni.tile_size", "app.model.vnni.tiles"),
+        *("app.model.vnni.tile_size", "app.model.vnni.tiles", "app.model.vnni.spreading"),
     ],
     [
         *("app.model.artifact", "app.model.parity", "app.model.tuning_cache", "app.model.backends"),

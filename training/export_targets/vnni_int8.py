@@ -10,8 +10,8 @@ from training.parity_thresholds import INT8
 
 
 def write(material: Material, path: Path) -> None:
-    """Rounds the weights; activations are rounded when they are known, so nothing is calibrated."""
-    write_fixed_point(material.artifact, path, 8)
+    """Rounds the weights for the inputs that the calibration texts give them; activations when they are known."""
+    write_fixed_point(material.artifact, path, 8, material.calibration)
 
 
 TARGET = Target("vnni/model_int8.vnni", "int8", INT8, write, backend="vnni")

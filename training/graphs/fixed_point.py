@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ from app.errors import ConfigError
 from app.model.artifact import Artifact
 from app.model.packed.bert import BertNetwork, RobertaNetwork
 from app.model.packed.select import network_of
-from app.model.types import FloatArray
-from app.model.vnni.weights import LEVELS, Shape, padded, quantised, require_finite, write
+from app.model.types import Batch, FloatArray
+from app.model.vnni.spreading import SIZE, spread
+from app.model.vnni.weights import LEVELS, Shape, block_size, padded, quantised, require_finite, write
+from training.graphs.rounding import Moments, input_moments, rounded
 
 Named = Iterator[tuple[str, NDArray[Any]]]
 
 
-def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
+def write_fixed_point(artifact: Artifact, target: Path, bits: int, calibration: Sequence[Batch] = ()) -> None:
     """Writes a BERT, RoBERTa or XLM-RoBERTa with products of `bits` bits: 32 (float), 16 or 8 (integers).
 
-    Raises ConfigError for others, ArtifactError where a weight is not finite.
+    Weights are rounded for the inputs that batches of `calibration`, without padding, give them, if there are any.
+    Raises ConfigError for other models, ArtifactError where a weight is not finite.
     """
     model: Any = AutoModelForSequenceClassification.from_pretrained(
         artifact.directory, dtype=torch.float32, local_files_only=True
@@ -39,11 +42,28 @@ def write_fixed_point(artifact: Artifact, target: Path, bits: int) -> None:
     require_finite(artifact.directory, {name: _array(weight) for name, weight in model.named_parameters()})
     padding = family.encoder_of(model).embeddings.padding_idx if issubclass(family, RobertaNetwork) else None
     heads = config.num_attention_heads
-    shape = Shape(bits, heads, config.hidden_size // heads, config.layer_norm_eps, padding)
-    write(target, shape, dict(_tensors(model, family.encoder_of(model), shape)))
+    spread = bits == 8 and block_size(padded(config.hidden_size), bits) == SIZE
+    shape = Shape(bits, heads, config.hidden_size // heads, config.layer_norm_eps, padding, spread)
+    encoder = family.encoder_of(model)
+    moments = input_moments(model, _linear_layers(encoder), calibration) if calibration else {}
+    write(target, shape, dict(_tensors(model, encoder, shape, moments)))
 
 
-def _tensors(model: Any, encoder: Any, shape: Shape) -> Named:
+def _linear_layers(encoder: Any) -> dict[str, Any]:
+    """By the names of the file; one of those that share their inputs."""
+    return {
+        f"layers.{i}.{name}": part
+        for i, layer in enumerate(encoder.encoder.layer)
+        for name, part in (
+            ("inputs", layer.attention.self.query),
+            ("mixed", layer.attention.output.dense),
+            ("wide", layer.intermediate.dense),
+            ("narrow", layer.output.dense),
+        )
+    }
+
+
+def _tensors(model: Any, encoder: Any, shape: Shape, moments: Moments) -> Named:
     tables, layers = encoder.embeddings, encoder.encoder.layer
     words = _wide(_array(tables.word_embeddings.weight))
     scales = np.ones(len(words), np.float32)
@@ -55,13 +75,13 @@ def _tensors(model: Any, encoder: Any, shape: Shape) -> Named:
     yield "embeddings.types", _wide(_array(tables.token_type_embeddings.weight))
     yield from _plain("embeddings.norm", tables.LayerNorm)
     for i, layer in enumerate(layers):
-        yield from _layer(f"layers.{i}.", layer, shape, last=i == len(layers) - 1)
+        yield from _layer(f"layers.{i}.", layer, shape, moments, last=i == len(layers) - 1)
     head = model.classifier
     dense, out = (head.dense, head.out_proj) if hasattr(head, "out_proj") else (encoder.pooler.dense, head)
     yield from (*_plain("head.dense", dense), *_plain("head.out", out))
 
 
-def _layer(prefix: str, layer: Any, shape: Shape, *, last: bool) -> Named:
+def _layer(prefix: str, layer: Any, shape: Shape, moments: Moments, *, last: bool) -> Named:
     own, attended = layer.attention.self, layer.attention.output
     inputs = [own.query] if last else [own.query, own.key, own.value]
     if last:  # only the first token asks there, which needs no keys and values of the others
@@ -69,22 +89,35 @@ def _layer(prefix: str, layer: Any, shape: Shape, *, last: bool) -> Named:
         yield from _plain(f"{prefix}value", own.value)
     weights = _joined([_wide(_array(part.weight)) for part in inputs], shape)
     biases = _joined([_array(part.bias)[:, None] for part in inputs], shape)[:, 0]
-    yield from _quantised(f"{prefix}inputs", weights, biases, shape)
-    mixed = _by_head(_array(attended.dense.weight).T, shape).reshape(-1, attended.dense.out_features).T
-    for name, weight, bias in (
-        ("mixed", mixed, attended.dense.bias),
-        ("wide", _array(layer.intermediate.dense.weight), layer.intermediate.dense.bias),
-        ("narrow", _array(layer.output.dense.weight), layer.output.dense.bias),
+    yield from _quantised(f"{prefix}inputs", weights, biases, shape, _wide, moments)
+    for name, part, laid in (
+        ("mixed", attended.dense, lambda rows: _columns_by_head(rows, shape)),
+        ("wide", layer.intermediate.dense, _wide),
+        ("narrow", layer.output.dense, _wide),
     ):
-        yield from _quantised(f"{prefix}{name}", _wide(_wide(weight).T).T, _wide(_array(bias)[None])[0], shape)
+        weight, bias = _wide(laid(_array(part.weight)).T).T, _wide(_array(part.bias)[None])[0]
+        yield from _quantised(f"{prefix}{name}", weight, bias, shape, laid, moments)
     yield from (
         *_plain(f"{prefix}attention_norm", attended.LayerNorm),
         *_plain(f"{prefix}output_norm", layer.output.LayerNorm),
     )
 
 
-def _quantised(name: str, weight: FloatArray, bias: FloatArray, shape: Shape) -> Named:
-    integers, scales = quantised(np.ascontiguousarray(weight), shape.bits)
+def _quantised(
+    name: str,
+    weight: FloatArray,
+    bias: FloatArray,
+    shape: Shape,
+    laid: Callable[[NDArray[Any]], NDArray[Any]],
+    moments: Moments,
+) -> Named:
+    """A layer's integers, scales and bias; `laid` lays out columns of its inputs as those of `weight` are."""
+    products = laid(laid(moments[name]).T) if name in moments and shape.bits == 8 else None
+    if shape.spread and name.endswith(("inputs", "wide")):
+        weight = (spread(weight) / SIZE).astype(np.float32)
+        products = None if products is None else spread(spread(products).T)
+    weight = np.ascontiguousarray(weight)
+    integers, scales = quantised(weight, shape.bits) if products is None else rounded(weight, shape.bits, products)
     yield from ((f"{name}.weight", integers), (f"{name}.scales", scales), (f"{name}.bias", np.ascontiguousarray(bias)))
 
 
@@ -102,6 +135,11 @@ def _by_head(rows: FloatArray, shape: Shape) -> FloatArray:
     """(heads * size, any) to (heads, size with padding, any)."""
     split = rows.reshape(shape.heads, shape.size, -1)
     return np.pad(split, ((0, 0), (0, padded(shape.size) - shape.size), (0, 0)))
+
+
+def _columns_by_head(rows: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """(any, heads * size) to (any, heads * size with padding)."""
+    return _by_head(rows.T, shape).reshape(-1, len(rows)).T
 
 
 def _wide(rows: FloatArray) -> FloatArray:

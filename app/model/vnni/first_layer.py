@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.model.types import FloatArray
-from app.model.vnni.weights import LEVELS, Tensors
+from app.model.vnni.spreading import spread
+from app.model.vnni.weights import LEVELS, Shape, Tensors
 
 LARGEST_BYTES = 100 * 2**20
 """Larger tables are not made: memory of wider models is worth more than a few hundredths of their time."""
@@ -42,7 +43,7 @@ def empty_tables() -> Tables:
     return Tables(rows.astype(np.int16), rows, rows, rows, line, line)
 
 
-def first_tables(tensors: Tensors, heads: int) -> Tables:
+def first_tables(tensors: Tensors, shape: Shape) -> Tables:
     """Tables of the columns of queries, keys and values of a layer that is not the last, in the order of its product.
 
     They are empty where they would be large, and in float32, which rounding to int16 would spoil.
@@ -51,18 +52,20 @@ def first_tables(tensors: Tensors, heads: int) -> Tables:
     if integers.dtype == np.float32 or 2 * len(words) * len(integers) > LARGEST_BYTES:
         return empty_tables()
     with np.errstate(invalid="ignore", over="ignore"):  # the first logits tell of weights that are no numbers
-        return _tables(tensors, heads)
+        return _tables(tensors, shape)
 
 
-def _tables(tensors: Tensors, heads: int) -> Tables:
+def _tables(tensors: Tensors, shape: Shape) -> Tables:
     integers, scales = tensors["layers.0.inputs.weight"], tensors["layers.0.inputs.scales"]
     words, word_scales = tensors["embeddings.words"], tensors["embeddings.scales"]
     size = integers.shape[1] // scales.shape[1]
     weights = integers * np.repeat(scales, size, axis=1)
+    if shape.spread:
+        weights = spread(weights)  # which undoes it
     gain, bias = (_wide(tensors[f"embeddings.norm.{name}"], words.shape[1]) for name in ("weight", "bias"))
     turned = np.ascontiguousarray((weights * gain).T)
-    rows = np.empty((len(words), heads, len(integers) // heads), np.int16)
-    row_scales = np.empty((len(words), heads), np.float32)
+    rows = np.empty((len(words), shape.heads, len(integers) // shape.heads), np.int16)
+    row_scales = np.empty((len(words), shape.heads), np.float32)
     for first in range(0, len(words), SLAB):
         part = slice(first, first + SLAB)
         products = ((words[part] * word_scales[part, None]) @ turned).reshape(-1, *rows.shape[1:])

@@ -14,6 +14,7 @@ from app.model.compiled import compiled, helper
 from app.model.vnni.attention import attend_first, attend_floats, attend_integers
 from app.model.vnni.gelu import gelu_tile
 from app.model.vnni.rows import extent, fetch, to_numbers
+from app.model.vnni.spreading import SIZE, spread_block
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import dot_tile
 
@@ -69,15 +70,20 @@ def _quantise(x: Any, tokens: int, q: Any, scales: Any, first: int, blocks: int,
     """`blocks` of `q` from the `first` one on become `x` in integers, and `scales` what they are times.
 
     A scale is of one block of a row: `scales` has shape (rows, all blocks). `limits`: the largest integer, what is
-    added to each, and the largest norm of a block's integers. Numbers that stay as they are have a scale of 1.
+    added to each, the largest norm of a block's integers, and whether blocks are spread before, as 128 numbers may be.
+    Numbers that stay as they are have a scale of 1.
     """
-    levels, shift, room = limits
+    levels, shift, room, spread = limits
     size = q.shape[1] // scales.shape[1]
     panels = size // COLUMNS
+    block = np.empty(SIZE, np.float32)
     start_x, start_q = x.ctypes.data, q.ctypes.data
     for t in range(tokens):
         for b in range(blocks):
             row = start_x + t * x.strides[0] + b * size * 4
+            if spread:
+                spread_block(row, block.ctypes.data)
+                row = block.ctypes.data
             scale = float32(1)
             if levels > 0:
                 most, squares = extent(row, panels)

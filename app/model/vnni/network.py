@@ -64,7 +64,7 @@ class Network:
         self.turned = tuple(tensors[last + name] for name in ("key.weight", "value.weight", "value.bias"))
         self.tables = tuple(tensors[f"embeddings.{name}"] for name in ("words", "scales", "positions", "types"))
         self.norm = _pair(tensors, "embeddings.norm")
-        self.known = [first_tables(tensors, self.shape.heads) if count > 1 else empty_tables()]
+        self.known = [first_tables(tensors, self.shape) if count > 1 else empty_tables()]
         self.known += [empty_tables()] * (count - 1)
         self.dense, self.out = _pair(tensors, "head.dense"), _pair(tensors, "head.out")
 
@@ -155,10 +155,12 @@ class Network:
 
 
 def _layer(tensors: Tensors, prefix: str, shape: Shape) -> Layer:
-    inputs, mixed, wide, narrow = (
-        product(*(tensors[f"{prefix}{name}.{part}"] for part in ("weight", "scales", "bias")), raised=raised)
-        for name, raised in (("inputs", 0.0), ("mixed", 0.0), ("wide", 0.0), ("narrow", RAISE))
-    )
+    def read_product(name: str, raised: float = 0.0, spread: bool = False) -> Product:
+        weight, scales, bias = (tensors[f"{prefix}{name}.{part}"] for part in ("weight", "scales", "bias"))
+        return product(weight, scales, bias, raised=raised, spread=spread)
+
+    inputs, wide = (read_product(name, spread=shape.spread) for name in ("inputs", "wide"))
+    mixed, narrow = read_product("mixed"), read_product("narrow", raised=RAISE)
     attention_norm, output_norm = (_pair(tensors, f"{prefix}{name}") for name in ("attention_norm", "output_norm"))
     factor, epsilon = np.float32(shape.size**-0.5), np.float32(shape.epsilon)
     return Layer(inputs, mixed, wide, narrow, attention_norm, output_norm, shape.heads, factor, epsilon)

@@ -28,15 +28,15 @@ LEVELS = {16: 32767, 8: 127}
 TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.int8}
 ROOM = 46320
 """Norm of a block of int16: the product of two such blocks, however they lie, stays in int32. Rounding included."""
-Limits = tuple[np.float32, np.int32, np.float32]
+Limits = tuple[np.float32, np.int32, np.float32, bool]
 """Of the integers that rows become: the largest, what is added to make them fit their type, the largest norm of a
-block; 0 where numbers stay as they are."""
+block; 0 where numbers stay as they are. At last, whether blocks are spread before."""
 LIMITS: dict[int, Limits] = {
-    32: (np.float32(0), np.int32(0), np.float32(1)),
-    16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM)),
-    8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30)),
+    32: (np.float32(0), np.int32(0), np.float32(1), False),
+    16: (np.float32(LEVELS[16]), np.int32(0), np.float32(ROOM), False),
+    8: (np.float32(LEVELS[8]), np.int32(128), np.float32(1e30), False),
 }
-RAISED: Limits = (np.float32(255), np.int32(0), np.float32(1e30))
+RAISED: Limits = (np.float32(255), np.int32(0), np.float32(1e30), False)
 """Of numbers that are not negative."""
 Tensors = dict[str, NDArray[Any]]
 
@@ -51,6 +51,8 @@ class Shape:
     """Columns of a head, without those that pad it."""
     epsilon: float
     padding: int | None = None
+    spread: bool = False
+    """Whether the inputs of queries, keys and values and of the wide layer are spread: their weights are, already."""
 
 
 class Product(NamedTuple):
@@ -88,10 +90,15 @@ def padded(width: int) -> int:
     return -(-width // COLUMNS) * COLUMNS
 
 
+def block_size(inputs: int, bits: int) -> int:
+    """Columns of a matrix of so many inputs that share a scale."""
+    return next(size for size in BLOCKS[bits] if inputs % size == 0)
+
+
 def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
     """`matrix`, shape (outputs, inputs), in `bits`, and the scales of each output's blocks: (outputs, blocks)."""
     outputs, inputs = matrix.shape
-    size = next(size for size in BLOCKS[bits] if inputs % size == 0)
+    size = block_size(inputs, bits)
     if bits == 32:
         return matrix, np.ones((outputs, inputs // size), np.float32)
     blocks = matrix.reshape(outputs, inputs // size, size)
@@ -102,8 +109,12 @@ def quantised(matrix: FloatArray, bits: int) -> tuple[NDArray[Any], FloatArray]:
     return integers.reshape(outputs, inputs), scales
 
 
-def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray, *, raised: float = 0.0) -> Product:
-    """The layout of what `quantised` gave. Bytes that are multiplied by it stand for numbers `raised` by so much."""
+def product(
+    integers: NDArray[Any], scales: FloatArray, bias: FloatArray, *, raised: float = 0.0, spread: bool = False
+) -> Product:
+    """The layout of what `quantised` gave. Bytes that are multiplied by it stand for numbers `raised` by so much, or
+    for blocks that have been `spread`.
+    """
     (outputs, inputs), blocks = integers.shape, scales.shape[1]
     each = 4 // integers.itemsize
     panels, size, limits = outputs // COLUMNS, inputs // blocks, LIMITS[8 * integers.itemsize]
@@ -120,7 +131,7 @@ def product(integers: NDArray[Any], scales: FloatArray, bias: FloatArray, *, rai
         _by_panel(scales),
         _by_panel(starts),
         bias.astype(np.float32),
-        limits,
+        (*limits[:3], spread),
     )
 
 
