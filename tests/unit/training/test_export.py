@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from training.__main__ import main
 from training.errors import ParityError
 from training.export import ExportOptions, export
 from training.export_entry import graph_entry
-from training.export_targets import TARGETS, load_target
+from training.export_targets import TARGETS, Material, load_target
 from training.parity import Figures
 from training.parity_texts import arrange, read_texts
 from training.parity_thresholds import Thresholds
@@ -71,11 +71,12 @@ class Exported:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Each family with its ONNX graphs."""
+    """Each family with its graphs, but for NNCF's, which takes its time."""
     root = tmp_path_factory.mktemp("families")
     model = write_tiny(request.param, root / "model", labels=3)
     options = ExportOptions(thresholds=ANYTHING, pairs=60)
-    figures = export(model, root / "out", ["onnx", "onnx-int8", "onnx-int8-static"], options)
+    targets = ["onnx", "onnx-fp16", "onnx-int8", "onnx-int8-static", "openvino-bf16"]
+    figures = export(model, root / "out", targets, options)
     return Exported(request.param, model, root / "out", figures)
 
 
@@ -93,8 +94,25 @@ def test_every_family_in_float32_gives_the_logits_of_torch(family: Exported) -> 
     expected = reference.logits(rows)
     assert np.ptp(expected, axis=0).min() > 0.01
     for backend in ("onnx", "openvino"):
-        found = CrossEncoder.load(family.output, backend).logits(rows)
+        found = CrossEncoder.load(family.output, backend, BackendOptions(graph=GRAPHS["onnx"])).logits(rows)
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("target", "mean"), [("onnx-fp16", 0.005), ("openvino-bf16", 0.04)])
+def test_every_family_in_16_bits_stays_close(family: Exported, target: str, mean: float) -> None:
+    """By what each number format rounds; random weights exaggerate here too."""
+    figures = family.figures[target]
+    assert figures["kendall_tau"] > 0.95
+    assert 1e-6 < figures["mean_score_difference"] < mean
+
+
+def test_every_family_in_float16_holds_no_float32_matrix(family: Exported) -> None:
+    """The logits come out in float32 all the same."""
+    graph = onnx.load(family.output / GRAPHS["onnx-fp16"]).graph
+    matrices = {each.data_type for each in graph.initializer if len(each.dims) == 2}
+    assert onnx.TensorProto.FLOAT16 in matrices
+    assert onnx.TensorProto.FLOAT not in matrices
+    assert [each.type.tensor_type.elem_type for each in graph.output] == [onnx.TensorProto.FLOAT]
 
 
 @pytest.mark.parametrize("target", ["onnx-int8", "onnx-int8-static"])
@@ -264,6 +282,29 @@ def test_measured_figures_are_those_of_the_published_graph(all_targets: Path, te
     assert difference.max() == pytest.approx(figures["max_score_difference"], rel=0.01, abs=1e-6)
     assert difference.mean() == pytest.approx(figures["mean_score_difference"], rel=0.01, abs=1e-6)
     assert (difference.max() > 1e-5) == (target not in ("onnx", "vnni-fp32"))
+
+
+def test_texts_are_measured_as_long_as_they_are_served_and_calibrate_shorter(
+    reranker_dir: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures of cut texts would say nothing of what stands behind."""
+    widths: list[int] = []
+    form = load_target("onnx-int8-static")
+
+    def write(material: Material, path: Path) -> None:
+        widths.extend(batch["input_ids"].shape[1] for batch in material.calibration)
+        form.write(material, path)
+
+    monkeypatch.setattr("training.export.CALIBRATION_TOKENS", 10)
+    monkeypatch.setattr("training.export_targets.onnx_int8_static.TARGET", replace(form, write=write))
+    options = ExportOptions(texts, thresholds=ANYTHING)
+    figures = export(reranker_dir, tmp_path / "out", ["onnx-int8-static"], options)["onnx-int8-static"]
+    assert max(widths) == 10
+    pairs, _ = arrange(read_texts(texts).halves()[1], 256)
+    expected = CrossEncoder.load(reranker_dir, backend="torch").predict(pairs)
+    difference = np.abs(scores(tmp_path / "out", "onnx-int8-static", pairs) - expected)
+    assert difference.max() == pytest.approx(figures["max_score_difference"], rel=0.01, abs=1e-6)
+    assert difference.mean() == pytest.approx(figures["mean_score_difference"], rel=0.01, abs=1e-6)
 
 
 @pytest.mark.parametrize("target", ["onnx", "onnx-int8-static"])
