@@ -31,6 +31,8 @@ class Bench:
     out: Path
     reference: Path
     """A trained model's PyTorch directory, for the comparison with other libraries."""
+    data: Path | None = None
+    """Evaluation sets in BEIR layout, by name."""
 
     @property
     def is_int8(self) -> bool:

@@ -62,5 +62,11 @@ PANELS: dict[str, tuple[Callable[[Axes, Series], None], ...]] = {
     "mixed": (_distributions,),
     "mixed-poisson": (_distributions,),
     "overload": (_overload,),
-    "scoring": (plot_scoring.throughput, plot_scoring.budgets, plot_scoring.latency),
+    "scoring": (
+        plot_scoring.throughput,
+        plot_scoring.budgets,
+        plot_scoring.latency,
+        plot_scoring.latency_budgets,
+    ),
+    "ranking": (plot_scoring.changes,),
 }

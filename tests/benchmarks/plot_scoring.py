@@ -1,4 +1,4 @@
-"""Three panels of the scoring scenario, out of series that are named WHAT|MIX|FORM."""
+"""Panels of the scoring and ranking scenarios, out of series that are named WHAT|MIX|FORM."""
 
 from __future__ import annotations
 
@@ -29,11 +29,33 @@ def latency(axes: Axes, series: Series) -> None:
 
 def budgets(axes: Axes, series: Series) -> None:
     """Lines over the batch budget, texts as in traffic."""
-    for sizes, own in _parts(series, "budget").items():
-        for form, rates in own.items():
-            axes.plot([int(size) for size in sizes.split(",")], rates, "o-", markersize=4, label=form)
+    _by_budget(axes, series, "budget", "pairs/s")
+
+
+def latency_budgets(axes: Axes, series: Series) -> None:
+    """The same of the median latency."""
+    _by_budget(axes, series, "latency by budget", "latency of 10 documents, p50 [ms]")
+
+
+def changes(axes: Axes, series: Series) -> None:
+    """What forms change of nDCG@10, by evaluation set, with a line of one standard error to both sides."""
+    groups = _parts(series, "change")
+    for number, (form, own) in enumerate(groups.items()):
+        places = np.arange(len(own)) + 0.2 * number
+        means, errors = zip(*own.values(), strict=True)
+        axes.errorbar(means, places, xerr=errors, fmt="o", label=form)
+        axes.set_yticks(np.arange(len(own)), list(own))
+    axes.axvline(0.0, color="black", linewidth=0.5)
+    axes.set(xlabel="change of nDCG@10 beside float32")
+    _legend(axes)
+
+
+def _by_budget(axes: Axes, series: Series, what: str, label: str) -> None:
+    for sizes, own in _parts(series, what).items():
+        for form, values in own.items():
+            axes.plot([int(size) for size in sizes.split(",")], values, "o-", markersize=4, label=form)
     axes.set_xscale("log", base=2)
-    axes.set(xlabel="batch budget [tokens], lognormal lengths", ylabel="pairs/s", ylim=(0, None))
+    axes.set(xlabel="batch budget [tokens], lognormal lengths", ylabel=label, ylim=(0, None))
     _legend(axes)
 
 

@@ -1,7 +1,7 @@
 """Offline scoring of one trained model in every form beside sentence-transformers' `predict`, in turns.
 
-Every form, and the peer, is a process of its own that sleeps while another scores. Speed by form, mix of lengths and
-batch budget, latency of requests of 10 documents, and the same through HTTP. Every answer is compared with the peer's:
+Every form, and the peer, is a process of its own that sleeps while another scores. Speed and latency of requests of 10
+documents by form, mix of lengths and batch budget, and the same through HTTP. Every answer is compared with the peer's:
 a form that is further from it than its arithmetic explains ends the run.
 """
 
@@ -22,7 +22,16 @@ from tests.benchmarks.matrix_peak import gflop, peaks
 from tests.benchmarks.scoring_http import TEXTS, Served, over_http
 from tests.benchmarks.scoring_plan import Calls, Plan, texts_of
 from tests.benchmarks.scoring_process import ENVIRONMENT, scorer
-from tests.benchmarks.scoring_results import MIX, Measured, bars, budget_table, fastest, kinds, speed_table
+from tests.benchmarks.scoring_results import (
+    MIX,
+    Measured,
+    bars,
+    budget_table,
+    fastest,
+    kinds,
+    latency_table,
+    speed_table,
+)
 from tests.benchmarks.scoring_rounds import measure_mix
 from tests.benchmarks.texts import TextSource
 from training.parent import load_tokenizer
@@ -68,7 +77,7 @@ def _gflop(artifact: Artifact, calls: Calls) -> float:
 
 
 def _report(result: Result, measured: Sequence[Measured], foreign: Sequence[float], peak: dict[str, float]) -> None:
-    result.tables += [speed_table(measured), budget_table(measured)]
+    result.tables += [speed_table(measured), budget_table(measured), latency_table(measured)]
     for bar in bars(measured):
         result.at_least(bar.quantity, bar.value, "ratio", bar.bar)
     slowest = min((each for each in measured if each.name != PEER), key=lambda each: median(each.ratios))
@@ -81,7 +90,9 @@ def _report(result: Result, measured: Sequence[Measured], foreign: Sequence[floa
         result.series[f"pairs/s|{each.mix}|{each.name}"] = each.rates
         result.series[f"latency|{each.mix}|{each.name}"] = each.latencies_ms
         if each.mix == MIX and each.name != PEER:
-            result.series[f"budget|{','.join(map(str, each.sweep))}|{each.name}"] = list(each.sweep.values())
+            sizes, medians = ",".join(map(str, each.sweep)), map(median, each.latency_sweep.values())
+            result.series[f"budget|{sizes}|{each.name}"] = list(each.sweep.values())
+            result.series[f"latency by budget|{sizes}|{each.name}"] = list(medians)
 
 
 def _chosen(measured: Sequence[Measured], forms: Sequence[Form]) -> list[tuple[Form, int]]:

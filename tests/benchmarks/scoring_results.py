@@ -43,6 +43,8 @@ class Measured:
     latencies_ms: list[float] = field(default_factory=list)
     difference: float = 0.0
     tau: float = 1.0
+    latency_sweep: Mapping[int, list[float]] = field(default_factory=dict)
+    """Milliseconds of requests of 10 documents by batch budget."""
 
     @property
     def ratios(self) -> list[float]:
@@ -124,3 +126,14 @@ def budget_table(measured: Sequence[Measured]) -> str:
     sizes = sorted({size for each in forms for size in each.sweep})
     rows = [(each.mix, each.name, *(f"{each.sweep.get(size, math.nan):.1f}" for size in sizes)) for each in forms]
     return markdown(("mix", "form", *map(str, sizes)), rows)
+
+
+def latency_table(measured: Sequence[Measured]) -> str:
+    """Markdown: p50 and p99 of requests of 10 documents by batch budget [tokens; of the peer: pairs]."""
+    sizes = sorted({size for each in measured for size in each.latency_sweep})
+    rows = [(each.mix, each.name, *(_p50_p99(each.latency_sweep.get(size, [])) for size in sizes)) for each in measured]
+    return markdown(("mix", "form", *(f"{size}: p50, p99 ms" for size in sizes)), rows)
+
+
+def _p50_p99(latencies_ms: Sequence[float]) -> str:
+    return ", ".join(f"{percentile(latencies_ms, q):.1f}" for q in (50, 99)) if latencies_ms else ""

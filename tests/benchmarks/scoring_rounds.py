@@ -26,6 +26,7 @@ def measure_mix(
     kinds = {form.name: form.kind for form in forms} | {PEER: "peer"}
     rates, foreign, faults = _rounds(mix, plan, scorers, sizes, kinds)
     latencies = _latencies(mix, plan, scorers, sizes)
+    latency_sweeps = _latency_sweeps(mix, plan, scorers)
     measured = [
         Measured(
             name,
@@ -38,6 +39,7 @@ def measure_mix(
             100 * float(np.median(rates[name])) / peaks["fp32" if name == PEER else kinds[name]],
             latencies[name],
             *faults[name],
+            latency_sweeps[name],
         )
         for name in scorers
     ]
@@ -87,6 +89,16 @@ def _latencies(mix: str, plan: Plan, scorers: Mapping[str, Scorer], sizes: Mappi
     for number in range(plan.lone_turns):
         for name, each in scorers.items():
             found[name] += [1e3 * taken for taken in each.score(turn(mix, number), sizes[name]).seconds]
+    return found
+
+
+def _latency_sweeps(mix: str, plan: Plan, scorers: Mapping[str, Scorer]) -> dict[str, dict[int, list[float]]]:
+    """Milliseconds of the lone requests of one turn with each batch budget, the budgets of all forms in turns."""
+    found: dict[str, dict[int, list[float]]] = {name: {} for name in scorers}
+    for place in range(max(len(plan.budgets), len(plan.peer_batches))):
+        for name, each in scorers.items():
+            for size in list(plan.peer_batches if name == PEER else plan.budgets)[place : place + 1]:
+                found[name][size] = [1e3 * taken for taken in each.score(turn(mix, 0), size).seconds]
     return found
 
 

@@ -20,8 +20,9 @@ from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions, resolve
 from app.model.manifest import Manifest
 from app.model.types import EncodeOptions
-from tests.benchmarks import foreign, forms, plot_scoring
+from tests.benchmarks import foreign, forms, plot
 from tests.benchmarks.forms import FORMS, PEER, Form, prepare
+from tests.benchmarks.ranking import JUDGED, SETS
 from tests.benchmarks.scoring_plan import LONG, SHORT, Plan, sample, texts_of, turn
 from tests.benchmarks.scoring_process import Answer, scorer
 from tests.benchmarks.scoring_results import MIX
@@ -101,6 +102,7 @@ def test_forms_take_turns_at_the_budget_that_is_best_for_them() -> None:
     assert (own.rates, own.ratios) == (pytest.approx([40.0, 40.0]), pytest.approx([4.0, 4.0]))
     assert own.of_peak == pytest.approx(50.0)
     assert own.latencies_ms == pytest.approx([75.0, 75.0])
+    assert own.latency_sweep == {256: pytest.approx([75.0]), 512: pytest.approx([150.0])}
     assert (own.difference, own.tau) == (0.0, 1.0)
     assert len(others) == SMALL.rounds
     assert fakes["onnx fp32"].orders == [
@@ -108,6 +110,7 @@ def test_forms_take_turns_at_the_budget_that_is_best_for_them() -> None:
         *[(SHORT, 256)] * 3,
         (turn(SHORT, 0), 256),
         (turn(SHORT, 1), 256),
+        *[(turn(SHORT, 0), 256), (turn(SHORT, 0), 512)],
     ]
 
 
@@ -188,13 +191,17 @@ def test_foreign_cpu_is_what_neither_we_nor_our_processes_used(monkeypatch: pyte
     assert watch.percent() == pytest.approx(10.0)
 
 
-@pytest.mark.parametrize("panel", [plot_scoring.throughput, plot_scoring.latency, plot_scoring.budgets])
+PANELS = [*plot.PANELS["scoring"], *plot.PANELS["ranking"]]
+
+
+@pytest.mark.parametrize("panel", PANELS)
 def test_legends_cover_nothing_that_is_drawn(panel: Any) -> None:
     """Neither the panel nor the label of its axis, with as many forms as there can be."""
     series: dict[str, list[float]] = {}
     for form in (PEER, *(form.name for form in FORMS)):
         series |= {f"{what}|{mix}|{form}": [1.0, 30.0] for what in ("pairs/s", "latency") for mix in (MIX, SHORT, LONG)}
-        series[f"budget|256,512|{form}"] = [10.0, 20.0]
+        series |= {f"{what}|256,512|{form}": [10.0, 20.0] for what in ("budget", "latency by budget")}
+    series |= {f"change|{form}|{name}": [0.001, 0.002] for form in JUDGED for name in SETS}
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()

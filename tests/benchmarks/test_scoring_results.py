@@ -7,7 +7,17 @@ import math
 import pytest
 
 from tests.benchmarks.forms import PEER
-from tests.benchmarks.scoring_results import MIX, Measured, bars, budget_table, fastest, is_faithful, kinds, speed_table
+from tests.benchmarks.scoring_results import (
+    MIX,
+    Measured,
+    bars,
+    budget_table,
+    fastest,
+    is_faithful,
+    kinds,
+    latency_table,
+    speed_table,
+)
 
 PEER_RATES = [10.0, 10.0, 20.0]
 
@@ -97,3 +107,15 @@ def test_the_table_of_budgets_leaves_the_peer_out() -> None:
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in budget_table(swept).splitlines()]
     assert lines[0] == ["mix", "form", "256", "512"]
     assert lines[2:] == [[MIX, "onnx", "7.0", "8.5"]]
+
+
+def test_latencies_by_budget() -> None:
+    """A budget that was not measured leaves its place empty: the peer's are numbers of pairs."""
+    found = [
+        measured("onnx", "fp32", [1.0, 1.0, 1.0], latency_sweep={256: [10.0, 20.0], 512: [5.0]}),
+        measured(PEER, "peer", [1.0, 1.0, 1.0], latency_sweep={32: [40.0]}),
+    ]
+    lines = [[cell.strip() for cell in line.split("|")[2:-1]] for line in latency_table(found).splitlines()]
+    assert lines[0] == ["form", "32: p50, p99 ms", "256: p50, p99 ms", "512: p50, p99 ms"]
+    assert lines[2] == ["onnx", "", "15.0, 19.9", "5.0, 5.0"]
+    assert lines[3] == [PEER, "40.0, 40.0", "", ""]
