@@ -155,7 +155,8 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapterMixin, OlderNames, Preprocess
         self.activation_fn = activation or self.get_default_activation_fn()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "activation_fn":  # an attribute, no part of the network: it has no place among the weights
+        if name in ("activation_fn", "default_activation_function"):
+            # attributes, no part of the network, where nn.Module would put a value that is a module
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -39,6 +39,11 @@ class OlderNames:
         warn_once("CrossEncoder.default_activation_function is deprecated, use activation_fn")
         return self.activation_fn
 
+    @default_activation_function.setter
+    def default_activation_function(self, value: Callable[..., Any]) -> None:
+        warn_once("CrossEncoder.default_activation_function is deprecated, use activation_fn")
+        self.activation_fn = value
+
     @property
     def _target_device(self) -> torch.device:
         warn_once("CrossEncoder._target_device is deprecated, use device, and to(device) to change it")

@@ -31,8 +31,9 @@ class CrossEncoderRerankingEvaluator(BaseEvaluator):
 
     `always_rerank_positives` lets the model score all positives, also those the retriever missed, for a clearer
     signal. False is the realistic mode: the model scores `documents` only, and positives that the retriever missed
-    count as ranked below them, so the figures stay comparable with `base_...`: a model that keeps the retriever's
-    order scores the same.
+    count as ranked right behind the last of them, one after the other, with and without the model. So the figures stay
+    comparable with `base_...` (a model that keeps the retriever's order scores the same), and no model gets to 1 where
+    the retriever missed a positive; sentence-transformers 6.2 leaves those positives out of the model's figures.
 
     Queries without positives score 0. Documents with equal scores share their rank in MAP and nDCG.
     Raises ValueError naming the sample that lacks something.

@@ -124,3 +124,12 @@ def test_learning_rates_by_the_library_s_parameter_names_reach_the_same_paramete
     assert found[0] == found[1]
     with pytest.raises(ValueError, match="no parameters found matching"):
         parameter_groups(loss, [], 0.0, {r"0\.model\.nothing": 1e-3})
+
+
+def test_an_activation_may_be_set_by_its_older_name(parent_dir: Path) -> None:
+    """It became a module of the network without effect, as it does in sentence-transformers."""
+    model = CrossEncoder(parent_dir, device="cpu")
+    model.default_activation_function = torch.nn.Identity()
+    logits = model(model.preprocess(PAIRS))["scores"].detach().numpy()[:, 0]
+    assert model.predict(PAIRS) == pytest.approx(logits, abs=1e-6)
+    assert [name for name, _ in model.named_children()] == ["model"]
