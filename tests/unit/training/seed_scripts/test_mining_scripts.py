@@ -11,20 +11,24 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import AutoModelForSequenceClassification
 
-from tests.models import word_piece, write_model
+from tests.models import word_piece
 
-from .conftest import snapshot, without_head
+from . import real_data
+from .conftest import snapshot, write_base
 from .test_scripts import run
 
 
 @pytest.fixture(scope="module", autouse=True)
 def mining_models(model_cache: Path) -> None:
     """The embedding model of the scripts with random words, and the encoder that the long one trains."""
-    torch.manual_seed(0)
-    module = StaticEmbedding(word_piece(), embedding_dim=16)
     folder = snapshot(model_cache, "sentence-transformers/static-retrieval-mrl-en-v1")
-    SentenceTransformer(modules=[module], device="cpu").save(str(folder), create_model_card=False)
-    without_head(write_model(snapshot(model_cache, "answerdotai/ModernBERT-base")))
+    if real_data.ROOT:
+        real_data.write_embeddings(folder)
+    else:
+        torch.manual_seed(0)
+        module = StaticEmbedding(word_piece(), embedding_dim=16)
+        SentenceTransformer(modules=[module], device="cpu").save(str(folder), create_model_card=False)
+    write_base(model_cache, "answerdotai/ModernBERT-base")
 
 
 def test_document_002_mines_labelled_pairs(capsys: pytest.CaptureFixture[str]) -> None:

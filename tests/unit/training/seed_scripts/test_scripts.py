@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification
 
@@ -24,7 +25,7 @@ from training.cross_encoder.evaluation import (
 )
 from training.training_args import BatchSamplers
 
-from .conftest import text
+from .conftest import all_nli, duplicates, stsb
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -34,21 +35,25 @@ def run(name: str, **given: Any) -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(SCRIPTS / f"{name}.py"), init_globals=given, run_name="__main__"))
 
 
-def pairs(count: int = 12) -> list[list[str]]:
-    return [[text(i, 3), text(i + 1, i % 4 + 1)] for i in range(count)]
+def pairs(data: Dataset) -> list[list[str]]:
+    """The texts of the first two columns."""
+    first, second, _ = data.column_names
+    return [[row[first], row[second]] for row in data]
 
 
-def loader(labels: list[Any]) -> DataLoader[Any]:
-    samples = [InputExample(texts=pair, label=label) for pair, label in zip(pairs(len(labels)), labels, strict=True)]
+def loader(data: Dataset) -> DataLoader[Any]:
+    """Batches of 4 pairs with the third column as label."""
+    labels = data[data.column_names[2]]
+    samples = [InputExample(texts=pair, label=label) for pair, label in zip(pairs(data), labels, strict=True)]
     return DataLoader(samples, shuffle=True, batch_size=4)  # type: ignore[arg-type]
 
 
 def test_document_000_trains_on_scores_and_saves_the_best_model(tmp_path: Path) -> None:
-    scores = [i / 11 for i in range(12)]
+    data = stsb()
     script = run(
         "document_000_scores",
-        train_dataloader=loader(scores),
-        evaluator=CECorrelationEvaluator(pairs(), scores, name="sts-dev"),
+        train_dataloader=loader(data),
+        evaluator=CECorrelationEvaluator(pairs(data), list(data["score"]), name="sts-dev"),
         num_epochs=2,
         warmup_steps=1,
         model_save_path=str(tmp_path / "output"),
@@ -60,30 +65,31 @@ def test_document_000_trains_on_scores_and_saves_the_best_model(tmp_path: Path) 
 
 
 def test_document_000_trains_on_classes_and_saves_the_best_model(tmp_path: Path) -> None:
-    classes = [i % 3 for i in range(12)]
+    data = all_nli()
     script = run(
         "document_000_classes",
-        train_dataloader=loader(classes),
-        evaluator=CESoftmaxAccuracyEvaluator(pairs(), classes, name="nli-dev"),
+        train_dataloader=loader(data),
+        evaluator=CESoftmaxAccuracyEvaluator(pairs(data), list(data["label"]), name="nli-dev"),
         num_epochs=1,
         warmup_steps=1,
         model_save_path=str(tmp_path / "output"),
     )
-    assert script.model.predict(pairs(2)).shape == (2, 3)
+    assert script.model.predict(pairs(data)[:2]).shape == (2, 3)
     assert (tmp_path / "output" / "model.safetensors").is_file()
 
 
 def test_document_001_works_as_its_signatures_say(tmp_path: Path) -> None:
-    labels = [i % 2 for i in range(12)]
+    data = duplicates()
+    query, *documents = {question: None for pair in pairs(data) for question in pair}
     calls: list[tuple[float, float, int]] = []
     script = run(
         "document_001_reference",
-        sentence_pairs=pairs(),
-        labels=labels,
-        gold_scores=[i / 11 for i in range(12)],
-        classes=[i % 3 for i in range(12)],
-        samples=[{"query": text(1, 2), "positive": [text(1, 3)], "negative": [text(2, 3), text(3, 3)]}],
-        train_dataloader=loader(labels),
+        sentence_pairs=pairs(data),
+        labels=list(data["label"]),
+        gold_scores=list(stsb()["score"]),
+        classes=list(all_nli()["label"]),
+        samples=[{"query": query, "positive": documents[:1], "negative": documents[1:3]}],
+        train_dataloader=loader(data),
         output_path=str(tmp_path / "output"),
         callback=lambda *call: calls.append(call),
     )

@@ -1,8 +1,8 @@
-# ruff: noqa: B905, F401, F821 - the document does not import CrossEncoderClassificationEvaluator, but two others
+# ruff: noqa: B905, F401, F821, I001 - the document does not import CrossEncoderClassificationEvaluator, but two others
 from datasets import load_dataset
 
 from training import CrossEncoder
-from training.evaluation import SimilarityFunction, TripletEvaluator
+from training.evaluation import TripletEvaluator, SimilarityFunction
 
 # Load a model
 model = CrossEncoder("cross-encoder/nli-deberta-v3-base")

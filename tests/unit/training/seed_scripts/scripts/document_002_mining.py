@@ -1,11 +1,11 @@
-# ruff: noqa: T201
+# ruff: noqa: E501, F541, T201
 from datasets import load_dataset
 
 from training import SentenceTransformer
 from training.util import mine_hard_negatives
 
 # Load the GooAQ dataset: https://huggingface.co/datasets/sentence-transformers/gooaq
-train_dataset = load_dataset("sentence-transformers/gooaq", split="train").select(range(100_000))
+train_dataset = load_dataset("sentence-transformers/gooaq", split=f"train").select(range(100_000))
 print(train_dataset)
 
 # Mine hard negatives using a very efficient embedding model
@@ -22,7 +22,7 @@ hard_train_dataset = mine_hard_negatives(
     sampling_strategy="top",  # Sample the top negatives from the range
     batch_size=4096,  # Use a batch size of 4096 for the embedding model
     output_format="labeled-pair",  # The output format is (query, passage, label), as required by BinaryCrossEntropyLoss
-    use_faiss=True,  # Using FAISS is recommended to keep memory usage low (pip install faiss-gpu or faiss-cpu)
+    use_faiss=True,  # Using FAISS is recommended to keep memory usage low (pip install faiss-gpu or pip install faiss-cpu)
 )
 print(hard_train_dataset)
 print(hard_train_dataset[1])
