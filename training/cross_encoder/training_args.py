@@ -94,7 +94,7 @@ class CrossEncoderTrainingArguments(TrainingArguments):
         self._take_warmup_ratio()
         self.prompts = _dictionary_or_text(self.prompts)
         super().__post_init__()  # type: ignore[no-untyped-call]
-        if "codecarbon" in (self.report_to or ()):  # it tells every 15 seconds what it measures, unless it is told not to
+        if "codecarbon" in (self.report_to or ()):  # it tells all it measures, unless it is told not to
             os.environ.setdefault("CODECARBON_LOG_LEVEL", "error")
         if isinstance(self.batch_sampler, str):
             self.batch_sampler = BatchSamplers(self.batch_sampler)
