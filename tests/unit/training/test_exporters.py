@@ -14,7 +14,7 @@ from app.model.artifact import read_artifact
 from app.model.manifest import read_manifest
 from training.__main__ import main
 from training.export import ExportOptions, export
-from training.graphs.from_torch import write_graph
+from training.graphs.from_torch import traceable, write_graph
 
 
 def test_an_unknown_exporter_is_refused_with_the_known_ones(
@@ -66,3 +66,13 @@ def test_what_optimum_writes_is_fused_and_measured_as_any_graph(
     assert (asked["kind"], asked["task"]) == ("BertForSequenceClassification", "text-classification")
     graphs = [(tmp_path / exporter / "onnx/model.onnx").read_bytes() for exporter in ("torch", "optimum")]
     assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize(("release", "cut"), [("5.0.0", True), ("4.57.6", False)])
+def test_layers_of_an_older_transformers_stay_whole(
+    release: str, cut: bool, reranker_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They give tuples, of which the encoder takes the first: it would be the first row of a tensor."""
+    monkeypatch.setattr("training.graphs.first_token.transformers", SimpleNamespace(__version__=release))
+    last = traceable(read_artifact(reranker_dir)).bert.encoder.layer[-1]
+    assert ("forward" in vars(last)) is cut
