@@ -24,6 +24,7 @@ from training.cross_encoder.data_collator import CrossEncoderDataCollator
 from training.cross_encoder.dataloaders import (
     named,
 )
+from training.cross_encoder.dataset_kind import check_kind
 from training.cross_encoder.loss_calls import Components, Loss, LossCaller, check_loss_names, prepared, set_model
 from training.cross_encoder.losses.base import joined_means
 from training.cross_encoder.losses.binary_cross_entropy import BinaryCrossEntropyLoss
@@ -98,6 +99,7 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         train_dataset, eval_dataset = as_dictionary(train_dataset), as_dictionary(eval_dataset)
         for kind, data in (("train", train_dataset), ("eval", eval_dataset)):
             for name, one in named(data, None).items() if data is not None else ():
+                check_kind(one, words(kind, name))
                 check_column_names(one, words(kind, name))
         self.loss: Any = None  # made when there is a model
         super().__init__(
