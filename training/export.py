@@ -31,8 +31,8 @@ from training.parity_texts import Lists, arrange, read_texts
 from training.parity_thresholds import Thresholds
 from training.publish import copy_tokenizer, publishing, require_free, seal
 
-CALIBRATION_TOKENS = 256
-"""What lies behind in a text is left out of calibration, where it costs time and memory and tells nothing new."""
+CALIBRATION_TOKENS = 2048
+"""Longer texts calibrate up to here: the activations of all layers for a text are in memory at the same time."""
 LIBRARY_FILES = ("config_sentence_transformers.json", "modules.json", "sentence_bert_config.json")
 
 
