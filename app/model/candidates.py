@@ -12,7 +12,7 @@ from app.model.parity import ParityPolicy, faults, is_lossless
 
 RUNTIMES = {"onnx": (".onnx",), "openvino": (".xml", ".onnx"), "vnni": (".vnni",)}
 """Backends that compete, with the graphs that they read; the first wins a draw."""
-LOSS: dict[Precision, int] = {"fp32": 0, "bf16": 1, "fp16": 1, "int16": 1, "int8": 2}
+LOSS: dict[Precision, int] = {"fp32": 0, "int16": 1, "bf16": 2, "fp16": 2, "int8": 3}
 NAMED: dict[Precision, re.Pattern[str]] = {
     "int8": re.compile("int8|quant"),
     "int16": re.compile("int16"),
@@ -47,16 +47,16 @@ def candidates(
         return []
     allowed = max(LOSS[options.precision], LOSS[precision_of(default, graphs)])
     pool = [default, *(name for name in others(names, graphs, options) if name != default)]
-    faithful = [name for name in pool if not faults(graphs.get(name, {}), policy)]
-    if default not in faithful and (policy.action == "warn" or not faithful):
-        faithful = [default, *faithful]
-    return [
+    known = [
         Candidate(backend, name, precision)
-        for name in faithful
+        for name in pool
         for backend in _runtimes_of(name, graphs, runtimes)
         for precision in _arithmetic(backend, bf16)
-        if _loss(name, precision, graphs) <= allowed
     ]
+    faithful = [each for each in known if not faults(graphs.get(each.graph, {}), policy, each.backend)]
+    if default not in {each.graph for each in faithful} and (policy.action == "warn" or not faithful):
+        faithful = [*(each for each in known if each.graph == default), *faithful]
+    return [each for each in faithful if _loss(each, graphs) <= allowed]
 
 
 def default_graph(names: Sequence[str], wanted: str = "") -> str:
@@ -97,10 +97,11 @@ def _arithmetic(backend: str, bf16: bool) -> tuple[Precision, ...]:
     return ("fp32", "bf16") if backend == "openvino" and bf16 else ("fp32",)
 
 
-def _loss(name: str, precision: Precision, graphs: Mapping[str, Mapping[str, Any]]) -> int:
+def _loss(candidate: Candidate, graphs: Mapping[str, Mapping[str, Any]]) -> int:
     """How much is lost: 0 where the manifest shows that it cannot be told from the reference."""
-    own = precision_of(name, graphs)
-    entry = graphs.get(name, {})
-    if is_lossless(entry) and LOSS[precision] <= LOSS.get(entry.get("arithmetic", own), 0):
+    own = precision_of(candidate.graph, graphs)
+    entry = graphs.get(candidate.graph, {})
+    known = LOSS.get(entry.get("arithmetic", own), 0)
+    if is_lossless(entry, candidate.backend) and LOSS[candidate.precision] <= known:
         return 0
-    return max(LOSS[own], LOSS[precision])
+    return max(LOSS[own], LOSS[candidate.precision])

@@ -59,7 +59,7 @@ class Tuner:
         artifact = read_artifact(directory)
         found = self._candidates(artifact, backend)
         tuned = self._tuned(artifact, found, wrap)
-        enforce(artifact, tuned.model.backend.source, self.parity)
+        enforce(artifact, tuned.model.backend.source, self.parity, tuned.model.backend.name)
         return tuned
 
     def _candidates(self, artifact: Artifact, backend: str) -> list[Candidate]:

@@ -77,6 +77,24 @@ def test_fixed_point_competes_where_it_is_proven_lossless() -> None:
     assert compete(wide, narrow, graphs=graphs, runtimes=runtimes) == [f"vnni {wide} fp32"]
 
 
+def test_parity_is_proven_for_the_runtime_that_would_serve() -> None:
+    """A graph that ONNX Runtime scores faithfully may be rounded otherwise by OpenVINO."""
+    entry = {"precision": "bf16", "parity": LOSSY, "parity_on": {"onnx": LOSSLESS}}
+    found = compete(FP32, "onnx/other.onnx", graphs={"onnx/other.onnx": entry})
+    assert "onnx onnx/other.onnx fp32" in found
+    assert "openvino onnx/other.onnx fp32" not in found
+    missed = {FP32: {"parity": LOSSLESS, "parity_on": {"openvino": LOSSY}, "runtimes": ["onnx"]}}
+    assert compete(FP32, graphs=missed) == [f"onnx {FP32} fp32"]
+
+
+def test_leave_for_16_bits_of_fixed_point_is_none_for_bf16() -> None:
+    """Which keeps eight of them."""
+    wide, graphs = "vnni/model_int16.vnni", {"vnni/model_int16.vnni": {"precision": "int16", "parity": LOSSY}}
+    found = compete(FP32, wide, graphs=graphs, runtimes=(*BOTH, "vnni"), bf16=True, precision="int16")
+    assert f"vnni {wide} fp32" in found
+    assert not any(name.endswith("bf16") for name in found)
+
+
 def test_parity_is_proven_for_the_arithmetic_of_its_measurement() -> None:
     """Measured on a CPU without bf16, a bf16 graph has shown nothing of bf16."""
     graph = {IR: {"precision": "bf16", "arithmetic": "fp32", "parity": LOSSLESS}}
