@@ -53,6 +53,16 @@ def test_label_is_the_first_of_the_label_names_whatever_the_order_of_columns() -
     assert batch["score"] == [0.5]
 
 
+@pytest.mark.parametrize("form", ["torch", "numpy"])
+def test_labels_of_a_formatted_dataset_are_numbers_and_lists_as_ever(form: str) -> None:
+    """One number comes as a tensor there."""
+    collate = CrossEncoderDataCollator()
+    numbers = Dataset.from_dict({"q": ["cat", "dog"], "label": [1.0, 0.0]}).with_format(form)
+    assert torch.equal(collate([numbers[0], numbers[1]])["label"], torch.tensor([1.0, 0.0]))
+    lists = Dataset.from_dict({"q": ["cat", "dog"], "label": [[1.0, 2.0], [3.0]]}).with_format(form)
+    assert [row.tolist() for row in collate([lists[0], lists[1]])["label"]] == [[1.0, 2.0], [3.0]]
+
+
 def test_lists_of_labels_become_a_list_of_tensors() -> None:
     batch = CrossEncoderDataCollator()([{"q": "cat", "labels": [1, 2]}, {"q": "dog", "labels": [3]}])
     assert [row.tolist() for row in batch["label"]] == [[1, 2], [3]]

@@ -26,7 +26,7 @@ def trained(library: Any, losses: Any, directory: Path, output: Path, data: Any,
         model=model, args=args, train_dataset=data, eval_dataset=data, loss=getattr(losses, loss)(model)
     )
     trainer.train()
-    assert trainer.state.global_step == STEPS
+    assert trainer.state.global_step == kwargs.get("max_steps", STEPS)
     return model.model.state_dict(), trainer.evaluate()
 
 
