@@ -94,7 +94,7 @@ def label_tensors(name: str, features: list[Row]) -> Tensor | list[Tensor]:
     """The labels: one tensor, or a list of tensors where each row has a list. Raises RowError for anything else."""
     values = [row[name] for row in features]
     try:
-        if isinstance(values[0], Collection) and getattr(values[0], "ndim", 1):  # one number may come as a tensor
+        if isinstance(values[0], Collection) and getattr(values[0], "ndim", 1) > 0:  # one number may be a tensor
             return [torch.as_tensor(value) for value in values]
         return torch.tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
