@@ -20,7 +20,7 @@ from app.model.backends.vnni_compiling import is_compiled, note_compiled, start_
 from app.model.cpus import available_cpus
 from app.model.packed.flat import Flat, flatten, slices
 from app.model.types import Batch, FloatArray
-from app.model.vnni.network import CHUNK_TOKENS, Network, shares
+from app.model.vnni.network import Network, busiest, shares
 from app.model.vnni.team import Team, Workspace
 from app.model.vnni.tiles import has_vnni
 
@@ -84,12 +84,11 @@ class VnniBackend:
         return logits
 
     def _parts(self, flat: Flat) -> list[FloatArray]:
-        rounds = -(-len(flat.ids) // (self._threads * CHUNK_TOKENS))
-        parts = shares(flat.lengths, self._threads * rounds)
-        most = max(int(flat.lengths[part.start : part.stop].sum()) for part in parts)
-        if self._pool is None or (len(parts) > 1 and most * self._threads * rounds <= UNEVEN * len(flat.ids)):
-            mapped = map if self._pool is None else self._pool.map
-            return list(mapped(self._alone, slices(flat, parts)))
+        if self._pool is None:
+            return [self._alone(flat)]
+        parts = shares(flat.lengths, self._threads)
+        if busiest(flat.lengths, parts, self._threads) * self._threads <= UNEVEN * len(flat.ids):
+            return list(self._pool.map(self._alone, slices(flat, parts)))
         with self._together, self._workspaces(self._threads) as works:
             return [self._network.logits(flat, Team(works, self._pool))]
 

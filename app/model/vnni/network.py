@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from app.model.vnni.weights import Product, Shape, Tensors, padded, product, rea
 
 CHUNK_TOKENS = 384
 """Tokens that a thread computes at a time, if rows are not longer: what lies between products stays in its cache."""
+LEAST_TOKENS = 128
+"""Of a part of a batch for one thread: with fewer, reading the weights again costs more than waiting."""
 TYPES: dict[int, type[np.generic]] = {32: np.float32, 16: np.int16, 8: np.uint8}
 """Of what is multiplied by weights."""
 
@@ -170,12 +172,27 @@ def _pair(tensors: Tensors, name: str) -> tuple[FloatArray, FloatArray]:
     return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
 
 
-def shares(lengths: Ints, count: int) -> list[range]:
-    """Neighbouring rows in at most `count` parts of about equally many tokens, none of them empty."""
+def shares(lengths: Ints, threads: int) -> list[range]:
+    """Neighbouring rows in parts, of which each of the threads takes the next when it has done with one.
+
+    They become smaller towards the end, so that no thread is left alone with a large one.
+    """
     ends = np.cumsum(lengths)
-    cuts = np.searchsorted(ends - lengths / 2, ends[-1] / count * np.arange(1, count))
-    edges = [0, *dict.fromkeys(int(cut) for cut in cuts if 0 < cut < len(lengths)), len(lengths)]
+    middles, edges, done = ends - lengths / 2, [0], 0
+    least = min(LEAST_TOKENS, ends[-1] / threads)
+    while edges[-1] < len(lengths):
+        size = min(CHUNK_TOKENS, max(least, (ends[-1] - done) / (2 * threads)))
+        edges.append(max(edges[-1] + 1, int(np.searchsorted(middles, done + size))))
+        done = ends[edges[-1] - 1]
     return [range(*pair) for pair in pairwise(edges)]
+
+
+def busiest(lengths: Ints, parts: Sequence[range], threads: int) -> int:
+    """Tokens of the thread that gets most when each takes the next part as soon as it has the fewest."""
+    loads = [0] * threads
+    for part in parts:
+        loads[loads.index(min(loads))] += int(lengths[part.start : part.stop].sum())
+    return max(loads)
 
 
 def _chunks(lengths: Ints, limit: int) -> Iterator[range]:

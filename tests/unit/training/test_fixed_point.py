@@ -28,7 +28,7 @@ from app.model.compiled import _mark
 from app.model.cross_encoder import CrossEncoder
 from app.model.types import Encoded, FloatArray
 from app.model.vnni import first_layer, kernels
-from app.model.vnni.network import CHUNK_TOKENS, shares
+from app.model.vnni.network import CHUNK_TOKENS, busiest, shares
 from app.model.vnni.weights import read
 from tests.unit.training.export_models import PAIRS, write_tiny
 from training.graphs.fixed_point import write_fixed_point
@@ -347,10 +347,24 @@ def test_a_processor_without_the_instructions_is_warned_of(
     assert ("no AVX-512 VNNI" in caplog.text) == (bits < 32)
 
 
-def test_rows_are_shared_out_by_tokens() -> None:
-    lengths = np.array([100, 90, 50, 40, 30, 10, 10, 10])
+def test_rows_are_shared_out_in_parts_that_become_smaller() -> None:
+    """All rows once, in order; no part over a chunk but for a longer row, none empty."""
+    lengths = np.array([500, *[100] * 30, *[30] * 20])
     parts = shares(lengths, 2)
-    assert [part for own in parts for part in own] == list(range(8))
-    assert [int(lengths[own.start : own.stop].sum()) for own in parts] == [190, 150]
+    assert [row for own in parts for row in own] == list(range(len(lengths)))
+    tokens = [int(lengths[own.start : own.stop].sum()) for own in parts]
+    assert tokens[0] == 500
+    assert max(tokens[1:]) <= CHUNK_TOKENS + 50
+    assert tokens[1:] == sorted(tokens[1:], reverse=True)
+    assert tokens[-2] < 200
     assert shares(np.array([CHUNK_TOKENS]), 4) == [range(1)]
     assert [len(own) for own in shares(np.ones(5, int), 9)] == [1, 1, 1, 1, 1]
+    assert [len(own) for own in shares(np.full(10, 20), 2)] == [5, 5], "a small batch is one part for each thread"
+
+
+def test_the_busiest_thread_is_found_part_by_part() -> None:
+    lengths = np.array([300, 200, 100, 90])
+    parts = [range(0, 1), range(1, 2), range(2, 4)]
+    assert busiest(lengths, parts, 2) == 390, "the one with 200 takes what comes next"
+    assert busiest(lengths, parts, 3) == 300
+    assert busiest(lengths, parts, 1) == 690
