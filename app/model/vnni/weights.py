@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,28 +148,31 @@ def write(path: Path, shape: Shape, tensors: Mapping[str, NDArray[Any]]) -> None
 
 def bits_of(path: Path) -> int:
     """Bits of the numbers that the model in a file multiplies, without reading them. Raises ArtifactError."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return int(json.loads(file.metadata()["shape"])["bits"])
-    except Exception as error:  # safetensors has its own, which is no public name
-        raise ArtifactError(f"{path}: cannot be read ({first_line(error)}); export the model again") from error
+    with _opened(path) as (_, shape):
+        return shape.bits
 
 
 def read(path: Path) -> tuple[Shape, Tensors]:
     """What `write` wrote. Raises ArtifactError, also where a number of it is infinite or none at all."""
+    with _opened(path) as (file, shape):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    require_finite(path, tensors)
+    return shape, tensors
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Shape]]:
+    """A file of this format, and its shape. Raises ArtifactError, also for what fails while it is read."""
     try:
         with safe_open(path, framework="numpy") as file:
             notes = file.metadata() or {}
             if notes.get("format") != str(FORMAT):
                 raise ArtifactError(f"{path}: format {notes.get('format')}, this version reads {FORMAT}; export again")
-            shape = Shape(**json.loads(notes["shape"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file, Shape(**json.loads(notes["shape"]))
     except ArtifactError:
         raise
     except Exception as error:  # safetensors has its own, which is no public name
         raise ArtifactError(f"{path}: cannot be read ({first_line(error)}); export the model again") from error
-    require_finite(path, tensors)
-    return shape, tensors
 
 
 def require_finite(source: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
