@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -21,8 +22,8 @@ from training.util.environment import is_dist_initialized
 class Scorer(Protocol):
     """What turns chunks of rows into logits."""
 
-    def cut(self, lengths: Sequence[int], budget: int) -> list[range]:
-        """Neighbouring rows in chunks of about `budget` tokens; `lengths` fall."""
+    def cut(self, lengths: Sequence[int], budget: int) -> Sequence[Sequence[int]]:
+        """The places of rows in chunks of about `budget` tokens; `lengths` fall, in each chunk too."""
 
     def __call__(self, chunks: Sequence[Sequence[Encoded]], pad: Padding) -> Tensor:
         """Logits in order, float32, shape (rows, labels)."""
@@ -53,8 +54,9 @@ def score_rows(
     if mini_batch_tokens is not None:
         budget = min(budget, mini_batch_tokens)
     scorer: Scorer = PackedScorer.of(model) or PaddedScorer(model)
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    chunks = [[rows[order[i]] for i in span] for span in scorer.cut([len(rows[i]) for i in order], budget)]
+    falling = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    cut = [[falling[i] for i in places] for places in scorer.cut([len(rows[i]) for i in falling], budget)]
+    chunks, order = [[rows[i] for i in places] for places in cut], list(chain.from_iterable(cut))
 
     def run(some: Sequence[Sequence[Encoded]]) -> Tensor:
         return scorer(some, pad)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from app.model.bucketing import LEAST
 from app.model.cpus import has_wide_registers
-from app.model.packed.cores import cost_of, share_out
+from app.model.packed.cores import balance, cost_of, share_out
 from app.model.packed.gpu_attention import attend_on_gpu, runs_on_gpu
 from app.model.packed.layout import Layout, Multiples
 from app.model.packed.network import Attention, Network
@@ -52,7 +52,7 @@ class PackedPass:
         attention = _attention_for(model, dtype)
         return None if attention is None else cls(model, network, attention, dtype)
 
-    def cut(self, lengths: Sequence[int], budget: int) -> list[range]:
+    def cut(self, lengths: Sequence[int], budget: int) -> Sequence[Sequence[int]]:
         """Chunks of at most `budget` tokens."""
         return cut_chunks(lengths, budget)
 
@@ -100,9 +100,9 @@ class PackedScorer(PackedPass):
 
     families = FAMILIES
 
-    def cut(self, lengths: Sequence[int], budget: int) -> list[range]:
+    def cut(self, lengths: Sequence[int], budget: int) -> list[Sequence[int]]:
         """Chunks of at most `budget` tokens, which make up parts of equal cost where those run side by side."""
-        parts = share_out([cost_of(length) for length in lengths], self._parts(sum(lengths)))
+        parts = balance([cost_of(length) for length in lengths], self._parts(sum(lengths)))
         chunks = ((part, cut_chunks([lengths[i] for i in part], budget)) for part in parts)
         return [part[one.start : one.stop] for part, some in chunks for one in some]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from app.model.bucketing import LEAST
-from app.model.packed.cores import core_threads, share_out
+from app.model.packed.cores import balance, core_threads, share_out
 from app.model.types import Encoded
 from tests.unit.training.cross_encoder.forward_models import (
     FAMILIES,
@@ -111,6 +111,17 @@ def test_shares_cover_everything_in_order(costs: list[float], count: int) -> Non
         own = [costs[i] for i in share]
         assert own
         assert sum(own) <= sum(costs) / count + max(costs) + 1e-6
+
+
+@given(costs=st.lists(st.floats(0.1, 50), max_size=30), count=st.integers(1, 8))
+def test_balanced_parts_have_every_place_once(costs: list[float], count: int) -> None:
+    """In order, no more parts than wanted, none empty, and none dearer than another by more than one element."""
+    parts = balance(costs, count)
+    assert sorted(i for part in parts for i in part) == list(range(len(costs)))
+    assert all(part and part == sorted(part) for part in parts)
+    assert len(parts) <= count
+    sums = [sum(costs[i] for i in part) for part in parts]
+    assert not sums or max(sums) - min(sums) <= max(costs) + 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
