@@ -1,7 +1,8 @@
 """Attention with dropout within rows of one length, forwards and backwards, on one core of a CPU.
 
-Compiled by Numba at the first use and kept on disk. For each head of each row what the products need is copied to
-buffers that whole tiles fit: rows of a multiple of 32 numbers, six of them to spare. What lies behind is not looked at.
+Compiled by Numba at the first use and kept on disk. What belongs to tokens is float32, or bfloat16 as int16. For each
+head of each row what the products need is copied to buffers of float32 that whole tiles fit: rows of a multiple of 32
+numbers, six of them to spare. What lies behind is not looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from app.model.compiled import compiled, helper
 from app.model.vnni.rows import LOWEST, softmax_tile
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import float_tile
+from training.cross_encoder.packed.bf16 import widen
 from training.cross_encoder.packed.kernels import bits
 from training.cross_encoder.packed.products import BYTES, store
 
@@ -35,7 +37,7 @@ def _copy(source: Any, first: int, length: int, column: int, size: int, rows: An
         for h in range(len(rows)):
             part, own = line[h * size : (h + 1) * size], rows[h][i]
             for c in range(size):
-                own[c] = part[c]
+                own[c] = widen(part[c])
 
 
 @helper
@@ -46,7 +48,7 @@ def _turn(source: Any, first: int, length: int, column: int, size: int, factor: 
         for h in range(len(panels)):
             part, own = line[h * size : (h + 1) * size], panels[h][panel]
             for c in range(size):
-                own[c, place] = part[c] * factor
+                own[c, place] = widen(part[c]) * factor
 
 
 @helper
@@ -85,13 +87,15 @@ def _hide(logits: Any, place: int, reach: int, length: int) -> None:
 
 
 @helper
-def _drop(weights: Any, share: Any, mask: Any, place: int, length: int, dropped: Any) -> None:
-    """`weights` are multiplied by `share`, and `dropped` becomes what `mask` leaves of them."""
+def _drop(weights: Any, share: Any, mask: Any, place: int, dropped: Any) -> None:
+    """`weights` are multiplied by `share`, and `dropped` becomes what `mask` leaves of them: whole panels."""
     key, threshold, scale = mask
     low, high = key
-    for c in range(length):
-        weights[c] *= share
-        dropped[c] = weights[c] * scale if bits(place + c, low, high) >= threshold else float32(0)
+    for p in range(0, len(dropped), COLUMNS):
+        w, d, start = weights[p : p + COLUMNS], dropped[p : p + COLUMNS], place + p
+        for c in range(COLUMNS):
+            w[c] *= share
+            d[c] = w[c] * scale if bits(start + c, low, high) >= threshold else float32(0)
 
 
 @helper
@@ -139,7 +143,7 @@ def attend(qkv: Any, start: int, shape: Any, factor: Any, reach: int, mask: Any,
                 softmax_tile(own.ctypes.data, own.strides[0], length, panels, shares.ctypes.data)
                 count = min(ROWS, length - t)
                 for r in range(count):
-                    _drop(own[r], shares[r], mask, (one * length + t + r) * length, length, dropped[r])
+                    _drop(own[r], shares[r], mask, (one * length + t + r) * length, dropped[r])
                 below = dropped.ctypes.data
                 _multiply(below, dropped.strides[0], BYTES, v[h], length, context, first + t, count, h * size, size)
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from app.model.packed.network import rate
+from training.cross_encoder.packed.arrays import array, computable
 
 LEVELS = 1 << 32
 """A share is rounded to 1 / LEVELS; the scale of what is kept fits the rounded share, so the mean is exact."""
@@ -29,23 +30,24 @@ class Mask(NamedTuple):
     threshold: np.uint32
     scale: np.float32
 
-    def drop(self, value: Tensor) -> Tensor:
-        """A copy of `value` with the elements that are not kept at zero and the others times `scale`."""
+    def drop(self, value: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """A copy of `value` (in `dtype`): elements that are not kept at zero, and the others times `scale`."""
         from training.cross_encoder.packed.kernels import drop  # half a second, and only training needs it
 
-        value = _computable(value)
-        result = torch.empty_like(value)
+        dtype, value = dtype or value.dtype, _computable(value)
+        result = torch.empty_like(value, dtype=computable(dtype))
         drop(_flat(value), _flat(result), *self)
-        return result
+        return result.to(dtype)
 
     def drop_add(self, value: Tensor, residual: Tensor) -> Tensor:
-        """`drop` of `value`, plus `residual`."""
+        """`drop` of `value`, plus `residual`, in the precision of that."""
         from training.cross_encoder.packed.kernels import drop_add
 
-        value, residual = _computable(value), _computable(residual)
+        value, dtype = _computable(value), residual.dtype
+        residual = _computable(residual)
         result = torch.empty_like(residual)
         drop_add(_flat(value), _flat(residual), _flat(result), *self)
-        return result
+        return result.to(dtype)
 
 
 class Dropout:
@@ -90,24 +92,24 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, mask: Mask) -> Tensor:
         ctx.mask = mask
-        return mask.drop(value).to(value.dtype)
+        return mask.drop(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.mask.drop(grads[0]).to(grads[0].dtype), None
+        return ctx.mask.drop(grads[0]), None
 
 
 class _DropAdd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, residual: Tensor, mask: Mask) -> Tensor:
         ctx.mask, ctx.dtype = mask, value.dtype
-        return mask.drop_add(value, residual).to(residual.dtype)
+        return mask.drop_add(value, residual)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        return ctx.mask.drop(grads[0]).to(ctx.dtype), grads[0], None
+        return ctx.mask.drop(grads[0], ctx.dtype), grads[0], None
 
 
 def has_dropout(model: nn.Module) -> bool:
@@ -116,9 +118,8 @@ def has_dropout(model: nn.Module) -> bool:
 
 
 def _computable(value: Tensor) -> Tensor:
-    """In one piece, and in a precision that the kernels know."""
-    return (value if value.dtype == torch.float64 else value.float()).contiguous()
+    return value.to(computable(value.dtype)).contiguous()
 
 
 def _flat(value: Tensor) -> Any:
-    return value.view(-1).numpy()
+    return array(value.view(-1))

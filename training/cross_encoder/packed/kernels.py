@@ -1,7 +1,7 @@
 """Loops over elements that PyTorch would run as several passes each: dropout, and the gradient of softmax under it.
 
-Compiled by Numba at the first use and kept on disk. They take flat arrays of float32 or float64 and let go of the GIL,
-so that parts of a pass run side by side.
+Compiled by Numba at the first use and kept on disk. They take flat arrays of float32 or float64, those of dropout of
+bfloat16 as int16 too, and let go of the GIL, so that parts of a pass run side by side.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from numba import float32, uint32
 
 from app.model.compiled import compiled, inlined
+from training.cross_encoder.packed.bf16 import narrow, widen
 
 
 @inlined
@@ -31,7 +32,8 @@ def drop(values: Any, result: Any, key: Any, threshold: Any, scale: Any) -> None
     """`result` becomes `scale * values`, and 0 where the bits are below `threshold`."""
     low, high = key
     for i in range(len(values)):
-        result[i] = values[i] * scale if bits(i, low, high) >= threshold else float32(0)
+        kept = widen(values[i]) * scale if bits(i, low, high) >= threshold else float32(0)
+        result[i] = narrow(kept, result[i])
 
 
 @compiled
@@ -39,7 +41,8 @@ def drop_add(values: Any, residual: Any, result: Any, key: Any, threshold: Any, 
     """As `drop`, plus `residual`."""
     low, high = key
     for i in range(len(values)):
-        result[i] = residual[i] + (values[i] * scale if bits(i, low, high) >= threshold else float32(0))
+        kept = widen(values[i]) * scale if bits(i, low, high) >= threshold else float32(0)
+        result[i] = narrow(widen(residual[i]) + kept, result[i])
 
 
 @compiled

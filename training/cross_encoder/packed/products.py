@@ -13,6 +13,7 @@ from app.model.compiled import compiled, helper
 from app.model.vnni.gelu import gelu_slopes, gelu_tile
 from app.model.vnni.tile_size import COLUMNS, ROWS
 from app.model.vnni.tiles import float_tile
+from training.cross_encoder.packed.bf16 import narrow
 
 BYTES = 4
 
@@ -32,7 +33,7 @@ def store(tile: Any, rows: int, out: Any, t: int, first: int, width: int) -> Non
     for r in range(rows):
         line, own = out[t + r][first : first + width], tile[r]
         for c in range(width):
-            line[c] = own[c]
+            line[c] = narrow(own[c], line[c])
 
 
 @helper

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from app.model.packed.layout import Group, Layout
 from app.model.vnni.tile_size import COLUMNS, ROWS
+from training.cross_encoder.packed.arrays import array
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout
 
@@ -34,11 +35,13 @@ class _Tiled(torch.autograd.Function):
         ctx.groups, ctx.shape, ctx.dtype = groups, qkv.shape, qkv.dtype
         ctx.masks = [dropout.mask(share) for _ in groups]
         ctx.weights = [_room(group, heads) for group in groups]
-        flat, context = qkv.float().reshape(width, -1), torch.zeros(width, heads * size)
+        flat = _readable(qkv).reshape(width, -1)
+        context = flat.new_empty(width, heads * size)
+        context[groups[-1].end :] = 0
         for group, mask, weights in zip(groups, ctx.masks, ctx.weights, strict=True):
             reach = group.length if window is None else window
-            shape, arrays = (group.rows, group.length, heads, size), (weights.numpy(), context.numpy())
-            attention_loops.attend(flat.numpy(), group.start, shape, _factor(size), reach, mask, *arrays)
+            shape, arrays = (group.rows, group.length, heads, size), (weights.numpy(), array(context))
+            attention_loops.attend(array(flat), group.start, shape, _factor(size), reach, mask, *arrays)
         ctx.save_for_backward(flat)
         return context.to(qkv.dtype)
 
@@ -48,12 +51,17 @@ class _Tiled(torch.autograd.Function):
         from training.cross_encoder.packed.attention_loops import attend_gradient
 
         (flat,), (_, _, heads, size) = ctx.saved_tensors, ctx.shape
-        grad, result = grads[0].float().contiguous(), torch.empty_like(flat)
+        grad, result = grads[0].to(flat.dtype).contiguous(), torch.empty_like(flat)
         result[ctx.groups[-1].end :] = 0
         for group, mask, weights in zip(ctx.groups, ctx.masks, ctx.weights, strict=True):
-            shape, arrays = (group.rows, group.length, heads, size), (weights.numpy(), grad.numpy(), result.numpy())
-            attend_gradient(flat.numpy(), group.start, shape, _factor(size), mask, *arrays)
+            shape, arrays = (group.rows, group.length, heads, size), (array(grad), array(result))
+            attend_gradient(array(flat), group.start, shape, _factor(size), mask, weights.numpy(), *arrays)
         return result.view(ctx.shape).to(ctx.dtype), None, None, None, None
+
+
+def _readable(value: Tensor) -> Tensor:
+    """In bfloat16 or float32."""
+    return value if value.dtype == torch.bfloat16 else value.float()
 
 
 def _room(group: Group, heads: int) -> Tensor:
