@@ -32,6 +32,7 @@ from training.cross_encoder.losses.cross_entropy import CrossEntropyLoss
 from training.cross_encoder.model import CrossEncoder
 from training.cross_encoder.model_card import CrossEncoderModelCardData, ModelCardCallback
 from training.cross_encoder.optimizer_groups import own_parameters, parameter_groups, trained_module
+from training.cross_encoder.packed.embedding import forget
 from training.cross_encoder.trainer_callbacks import EpochOfSampler, LossParameters
 from training.cross_encoder.trainer_data import DataTrainer, as_dictionary, words
 from training.cross_encoder.trainer_saving import SavingTrainer
@@ -292,6 +293,7 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         finally:
             self.is_in_train = False
             restore_forward(self.model)
+            forget(self.model)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One step; of a built-in loss, several processes take the mean over the items that all of them have."""

@@ -38,7 +38,7 @@ class BertNetwork(Network):
 
     def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
         tables = self.encoder.embeddings
-        words: Tensor = tables.word_embeddings(ids) + tables.token_type_embeddings(types)
+        words: Tensor = self.look_up(tables.word_embeddings, ids) + tables.token_type_embeddings(types)
         placed: Tensor = words + tables.position_embeddings(positions)
         return placed
 

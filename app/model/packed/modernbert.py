@@ -36,7 +36,7 @@ class ModernBertNetwork(Network):
         return bool(kinds) and plain and config.classifier_pooling in ("cls", "mean")
 
     def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
-        words: Tensor = self.encoder.embeddings.tok_embeddings(ids)
+        words: Tensor = self.look_up(self.encoder.embeddings.tok_embeddings, ids)
         return words
 
     def last_states(self, embedded: Tensor, layout: Layout, dropout: Dropout) -> Tensor:

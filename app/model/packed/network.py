@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -24,11 +25,15 @@ class Attention(Protocol):
     ) -> Tensor: ...
 
 
+LookUp = Callable[[nn.Module, Tensor], Tensor]
+"""Gives the entries of a table, as the table itself would."""
+
+
 class Network(ABC):
     """One pass of `model` over some chunks: its matrices are joined and converted to `dtype` once for all of them.
 
     With `every_token` the last layer is computed for all tokens, as pooling needs it, and not for those alone that
-    the model's head reads. `linear` computes the encoder's linear layers.
+    the model's head reads. `linear` computes the encoder's linear layers, `look_up` takes tokens from their table.
     """
 
     def __init__(
@@ -39,12 +44,14 @@ class Network(ABC):
         *,
         every_token: bool = False,
         linear: type[Linear] = Linear,
+        look_up: LookUp = nn.Module.__call__,
     ) -> None:
         self.model = model
         self.dtype = dtype
         self.attention = attention
         self.every_token = every_token
         self.linear = linear
+        self.look_up = look_up
         self.build()
 
     @abstractmethod

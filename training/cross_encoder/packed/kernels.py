@@ -61,3 +61,12 @@ def softmax_gradient(weights: Any, dropped: Any, slope: Any, length: int, scale:
         for i in range(length):
             inner = g[i] * scale if d[i] != 0 else float32(0)
             g[i] = w[i] * (inner - mean) * factor
+
+
+@compiled
+def add_rows(values: Any, places: Any, table: Any) -> None:
+    """Adds each row of `values` to the row of `table` at its place."""
+    for i in range(len(values)):
+        row, own = table[places[i]], values[i]
+        for c in range(len(row)):
+            row[c] += own[c]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from training.cross_encoder.encoding import Padding
 from training.cross_encoder.packed.chunks import computed_in, cut_chunks, lay_out_rows
 from training.cross_encoder.packed.cpu_attention import attend
 from training.cross_encoder.packed.dropout import Dropout, has_dropout
+from training.cross_encoder.packed.embedding import look_up
 from training.cross_encoder.packed.parallel import each_on_a_core, side_by_side
 from training.cross_encoder.packed.tiled import TiledLinear
 from training.cross_encoder.packed.tiled_attention import attend_tiled
@@ -58,7 +59,8 @@ class PackedPass:
 
     def _network_of(self, *, every_token: bool = False) -> Network:
         linear = TiledLinear if TiledLinear.suits(self._dtype, self._device) else Linear
-        return self._network(self._model, self._dtype, self._attention, every_token=every_token, linear=linear)
+        options: dict[str, Any] = {"linear": linear, "look_up": look_up}
+        return self._network(self._model, self._dtype, self._attention, every_token=every_token, **options)
 
     def _layout(self, rows: Sequence[Encoded], pad: Padding) -> Layout:
         multiples = Multiples() if self._dtype == torch.float32 else ROUNDED
