@@ -1,4 +1,4 @@
-"""Loops over elements that PyTorch would run as several passes each: dropout, and the gradient of softmax under it.
+"""Loops over elements that PyTorch would run as several passes each: dropout, the gradient of softmax under it, sums.
 
 Compiled by Numba at the first use and kept on disk. They take flat arrays of float32 or float64, those of dropout of
 bfloat16 as int16 too, and let go of the GIL, so that parts of a pass run side by side.
