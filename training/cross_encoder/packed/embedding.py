@@ -74,7 +74,7 @@ def _zeros(module: nn.Embedding) -> Tensor:
     """As many as the table has, in the memory of the last ones unless something still has those."""
     with _lock:
         memory, user = _kept.get(module, (None, None))
-        if memory is None or user is None or user() is not None:
+        if memory is None or user is None or user() is not None or memory.shape != module.weight.shape:
             memory = np.empty(module.weight.shape, np.float32)
         view = memory.view()  # lives as long as a tensor has its memory
         _kept[module] = memory, weakref.ref(view)

@@ -49,6 +49,13 @@ def test_memory_is_used_again_and_holds_nothing_of_the_step_before(table: nn.Emb
     torch.testing.assert_close(second, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_table_that_grows_between_steps_has_a_gradient_of_its_new_size(table: nn.Embedding) -> None:
+    """As `resize_token_embeddings` makes one do: new rows, in the same module."""
+    gradient(table, look_up)
+    table.weight = nn.Parameter(torch.cat([table.weight.detach(), torch.ones(8, HIDDEN)]))
+    assert gradient(table, look_up).shape == (ROWS + 8, HIDDEN)
+
+
 def test_a_gradient_that_somebody_keeps_stays_as_it_is(table: nn.Embedding) -> None:
     """As do those that several backward passes add up."""
     kept = gradient(table, look_up)
