@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from training.interruption import interrupts
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What add_subparsers returns; argparse has no public name for it."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a disk that takes no more."""
+BACKENDS = "onnx, openvino, torch or vnni (default: onnx, or torch for a model without exported graphs)"
 RAW = argparse.RawDescriptionHelpFormatter
 TRAIN = """\
 Trains a cross-encoder as a TOML recipe says and writes a model directory.
@@ -21,8 +25,9 @@ Trains a cross-encoder as a TOML recipe says and writes a model directory.
     rerank-training train my.toml epochs=2 negatives.count=8 datasets.0.limit=1000
     rerank-training train my.toml loss.name=MSELoss arguments.bf16=true
 
-Data: BEIR directories and files of pairs, for which wrong documents are mined, and tables whose rows fit the loss
-(CSV, JSON, JSON lines, Parquet, Arrow, SQL, directories saved by `datasets`, hub:owner/name).
+Data: BEIR directories and files of pairs, for which wrong documents are mined and put into the shape that the loss
+takes (pairs, tuples or lists), and tables whose rows fit the loss as they are (CSV, JSON, JSON lines, Parquet, Arrow,
+SQL, directories saved by `datasets`, hub:owner/name).
 
 Several GPUs, a process on each, which takes `batch_size` rows in a step:
 
@@ -120,6 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RerankerError as error:
         print(f"rerank-training: {error}", file=sys.stderr)
         return 130 if type(error).__name__ == "Interrupted" else 2
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"rerank-training: {where}{error.strerror}; check the path, rights and room", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("rerank-training: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
@@ -166,7 +177,7 @@ def _add_evaluate(commands: Commands) -> None:
     evaluate.add_argument("--measures", nargs="+", metavar="NAME", help="as in ndcg@5 map precision@1 success@10")
     evaluate.add_argument("--against", nargs="+", metavar="MODEL", help="further models to compare the model with")
     evaluate.add_argument("--seed", type=int, help="draws queries and resamples (default: 0, or the recipe's)")
-    evaluate.add_argument("--backend", default="onnx", help="onnx, openvino, torch or vnni (default: onnx)")
+    evaluate.add_argument("--backend", help=BACKENDS)
     evaluate.add_argument("--max-length", type=int, help="most tokens per pair (default: the model's)")
     evaluate.add_argument("--no-baselines", action="store_true", help="leave out the parent's cosine")
     evaluate.add_argument("--json", type=Path, help="also write all figures, those of each query too, to this file")
@@ -186,7 +197,7 @@ def _add_score(commands: Commands) -> None:
     score.add_argument("--format", help="what the input is, where its name does not tell")
     score.add_argument("--split", help="a split, a slice or both: train, [:1000], test[10%%:90%%]")
     score.add_argument("--sql", help="query for a database")
-    score.add_argument("--backend", default="onnx", help="onnx, openvino, torch or vnni (default: onnx)")
+    score.add_argument("--backend", help=BACKENDS)
     score.add_argument("--max-length", type=int, help="most tokens per pair (default: the model's)")
     score.add_argument("--chunk", type=int, default=4096, help="rows scored and written at once (default: 4096)")
     score.add_argument("--overwrite", action="store_true", help="replace an output that exists")

@@ -16,6 +16,7 @@ from app.model.backends import BackendOptions
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, read_manifest, write_manifest
 from training.candidates import load_task
+from training.default_backend import backend_for
 from training.evaluate_plan import Job, Plan, plan_of
 from training.evaluate_rankers import Scorer, model_scorer, names_of, parent_scorer
 from training.evaluate_result import Result, measure
@@ -93,7 +94,7 @@ def rankers(model: CrossEncoder, plan: Plan, options: argparse.Namespace) -> dic
 def load_model(name: str, options: argparse.Namespace) -> CrossEncoder:
     """A model with the command line's backend and length. Raises ArtifactError or ConfigError."""
     many = BackendOptions().for_many_rows()
-    return CrossEncoder.load(name, options.backend, many, max_length=options.max_length)
+    return CrossEncoder.load(name, backend_for(name, options.backend), many, max_length=options.max_length)
 
 
 def check_outputs(options: argparse.Namespace) -> None:
@@ -105,6 +106,8 @@ def check_outputs(options: argparse.Namespace) -> None:
         check_plot(options.plot)
     if options.runs_out is not None and options.runs_out.exists() and not options.runs_out.is_dir():
         raise ConfigError(f"--runs-out {options.runs_out}: is no directory; choose another name")
+    if options.runs_out is not None:
+        options.runs_out.mkdir(parents=True, exist_ok=True)
 
 
 def require_manifest(directory: Path) -> Manifest:

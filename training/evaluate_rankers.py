@@ -22,7 +22,12 @@ PARENT_TOKENS = 256
 
 
 def model_scorer(model: CrossEncoder, name: str = "model") -> Scorer:
-    """Scores pairs with the model's first logit; ranking needs no activation. Raises ArtifactError."""
+    """Scores pairs with the model's logit; ranking needs no activation. Raises ArtifactError."""
+    if model.num_labels > 1:
+        raise ArtifactError(
+            f"{model.artifact.directory}: has {model.num_labels} labels and gives no single score to rank by; evaluate "
+            "a model with num_labels = 1, or measure classes during training (kind = 'classification')"
+        )
 
     def score(pairs: Sequence[tuple[str, str]]) -> FloatArray:
         scores = np.empty(len(pairs), dtype=np.float32)

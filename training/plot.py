@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ def plot_run(losses: Sequence[tuple[int, float]], evaluations: Sequence[Mapping[
 
 
 def draw_losses(axes: Any, losses: Sequence[tuple[int, float]]) -> None:
-    """Loss by step."""
+    """Loss by step, if any was logged."""
+    axes.set(xlabel="step", ylabel="training loss")
+    if not losses:
+        return
     steps, values = zip(*losses, strict=True)
     window = max(1, len(values) // 20)
     smooth = np.convolve(values, np.ones(window) / window, mode="valid")
     axes.plot(steps, values, linewidth=0.5, alpha=0.4, label="logged")
     axes.plot(steps[window - 1 :], smooth, label=f"mean of {window}")
-    axes.set(xlabel="step", ylabel="training loss")
     axes.set_ylim(min(0.0, float(min(values))), None)
     axes.legend()
 
@@ -41,7 +44,7 @@ def draw_metrics(axes: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
     colours: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: "base_" in name):
         steps = [entry["step"] for entry in evaluations if name in entry]
-        values = [entry[name] for entry in evaluations if name in entry]
+        values = [math.nan if entry[name] is None else entry[name] for entry in evaluations if name in entry]
         own = name.replace("base_", "")
         style = "--" if own in colours and own != name else "o-"
         (line,) = axes.plot(steps, values, style, label=name, color=colours.get(own), markersize=3)

@@ -36,7 +36,7 @@ class Recipe(Section):
     num_labels: int = Field(default=1, ge=1)
     labels: tuple[str, ...] | None = None
     """Names of the labels, in the order of their class ids."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     max_length: int = Field(default=256, ge=8)
     serving_max_length: int = Field(default=512, ge=8)
     batch_size: int = Field(default=32, ge=1)
@@ -73,6 +73,8 @@ class Recipe(Section):
             raise ValueError(f"two [[datasets]] have the name {twice!r}; give each one of its own")
         if self.labels is not None and len(self.labels) != self.num_labels:
             raise ValueError(f"key 'labels' names {len(self.labels)}, but num_labels is {self.num_labels}; correct one")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("key 'labels' names one twice; give each class a name of its own")
         if (self.keep_best or self.evaluate_every) and not self.watched:
             key = "keep_best" if self.keep_best else "evaluate_every"
             raise ValueError(f"key {key!r} needs a set in [[evaluations]] with during = true; add one, or remove it")

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from app.errors import ConfigError
 
+TABLES = ("datasets", "evaluations")
+"""Keys that hold tables."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -21,7 +23,7 @@ def read_recipe(path: Path, overrides: Sequence[str], kind: type[Model]) -> Mode
     Raises ConfigError naming the key and the remedy.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path of the recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -70,12 +72,16 @@ def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"key {key!r} is missing; add it"
+    if problem["type"] == "tuple_type":
+        message = f"needs a list; write [[{key}]] above each of its tables" if key in TABLES else "needs a list: [...]"
     return f"key {key!r}: {message}" if key else message
 
 
 def _written(location: Sequence[int | str], data: Any) -> Iterator[int | str]:
     """The parts of a key without those that pydantic adds where a section is one of several kinds."""
     for number, part in enumerate(location):
+        if isinstance(data, str | int | float):  # which has no parts: what follows is the kind that it should be of
+            return
         if isinstance(data, dict) and part not in data and number + 1 < len(location):
             continue
         yield part

@@ -22,7 +22,7 @@ MAIN_FIGURES = tuple(names[0] for names in FIGURES.values())
 class Section(BaseModel):
     """A table of the recipe; keys that it does not know are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Negatives(Section):
@@ -81,6 +81,8 @@ class Source(Section):
     def _has_a_source(self) -> Self:
         if self.path == Path() and self.connection is None:
             raise ValueError("key 'path' is missing; name a file or directory, or a `connection` to a database")
+        if self.path != Path() and self.connection is not None:
+            raise ValueError("keys 'path' and 'connection' name two sources; remove one of them")
         return self
 
     @property
@@ -98,10 +100,11 @@ class Source(Section):
 class Dataset(Source):
     """One training set.
 
-    `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`.
+    `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`,
+    in the shape that the loss takes: labelled pairs, (query, positive, negatives) or lists.
     "table" is any table whose rows fit the loss as they are. Without `kind` it is what `path` looks like: a directory
-    is BEIR unless `datasets` saved it, JSON lines with the keys query and answer are pairs, and everything else is a
-    table, as is what has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such
+    is BEIR unless `datasets` saved it, JSON lines with the keys query and answer, and neither scores nor negatives,
+    are pairs, and everything else is a table, as is what has one of the keys `format`, `columns`, `sql` and `connection`; with `negatives` of its own such
     a table holds pairs. `split` may be a slice of a table: train[:1000]. `limit` is the most queries (of a table:
     rows) taken, drawn at random with the recipe's seed.
     """

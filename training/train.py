@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from app.errors import ConfigError
 from app.model.artifact import read_artifact
 from app.model.cpus import available_cpus
 from training.commands.arguments import training_arguments
@@ -40,8 +41,10 @@ def train(recipe: Recipe) -> Path:
         loss_factory(options, recipe.num_labels)  # refuses wrong options before any work is done
     parent = parent_directory(recipe.parent)
     model = load_parent(recipe, parent)
-    parts = load_parts(recipe)
-    trainer = make_trainer(recipe, model, arguments, training_data(parts, recipe), evaluator_of(recipe))
+    parts = load_parts(recipe, model)
+    data = training_data(parts, recipe)
+    model.model_card_data.train_datasets = [{"name": name} for name in data.names]
+    trainer = make_trainer(recipe, model, arguments, data, evaluator_of(recipe))
     checkpoint = work.begin(recipe, parts)
     started = time.monotonic()
     state = run(trainer, recipe, checkpoint)
@@ -55,6 +58,11 @@ def publish(
     recipe: Recipe, model: CrossEncoder, parent: Path, parts: Sequence[Part], state: Any, metrics: dict[str, Any]
 ) -> None:
     """Writes the artifact: the model as it is saved, the parent's own tokenizer, card, picture and manifest."""
+    if not all(torch.isfinite(weights).all() for weights in model.parameters()):
+        raise ConfigError(
+            f"training diverged: the weights after step {state.global_step} are no numbers; delete "
+            f"{Work.of(recipe).folder}, lower learning_rate (now {recipe.learning_rate:g}), and run the command again"
+        )
     labels = [model.config.id2label[i] for i in range(recipe.num_labels)]
     manifest = manifest_of(recipe, parent, parts, labels, metrics)
     model.max_seq_length = recipe.serving_max_length

@@ -34,3 +34,5 @@ def require_place(option: str, path: Path) -> None:
         raise ConfigError(f"{option} {path}: is a directory; name a file in it")
     if not path.parent.is_dir():
         raise ConfigError(f"{option} {path}: no directory {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{option} {path}: {path.parent} is not writable; choose another place")

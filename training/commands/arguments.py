@@ -91,6 +91,7 @@ def _values(recipe: Recipe, work: Path) -> dict[str, Any]:
         "save_steps": recipe.checkpoint_every,
         "save_total_limit": 2,
         "logging_steps": LOGGED_SHARE,
+        "logging_nan_inf_filter": False,  # `StopWhereItDiverges` looks for them
         "report_to": list(recipe.report_to) or "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),

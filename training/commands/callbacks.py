@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from app.errors import ConfigError
 from training.recipe_sections import MAIN_FIGURES
 from training.util.distributed import get_world_size
 
@@ -65,8 +67,25 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The bar stays as it is."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the bar's line, so that what is said next begins one of its own."""
         if self.bar is not None:
             self.bar.close()
+
+
+class StopWhereItDiverges(TrainerCallback):
+    """Ends a run whose loss is no number any more: nothing that follows could be used."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Raises ConfigError; of several processes all do, since their mean is logged."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"training diverged: at step {state.global_step} the loss is {loss}; delete {args.output_dir}, lower "
+                f"learning_rate (now {args.learning_rate:g}), and run the command again"
+            )
 
 
 def _is_told(figure: str) -> bool:

@@ -14,12 +14,15 @@ from datasets import Value, concatenate_datasets
 from tqdm import tqdm
 
 from training.commands.losses import LossFactory, loss_class, loss_factory
+from training.commands.shapes import rows_for
 from training.commands.sources import Kind, digests, kind_of
+from training.cross_encoder.checks import check_data
 from training.cross_encoder.columns import input_columns, label_column
+from training.cross_encoder.row_errors import TrainingDataError
 from training.data.pairs import Pair
 from training.data.tables import load_table
 from training.errors import DataError
-from training.examples import draw, mined_examples
+from training.examples import Example, draw, mined_examples
 from training.recipe import Dataset, Loss, Negatives, Recipe
 from training.recipe_sections import Source
 from training.util.distributed import get_rank
@@ -42,10 +45,14 @@ class TrainingData:
 
     rows: Any
     loss: LossFactory | dict[str, LossFactory]
+    names: tuple[str, ...]
 
 
-def load_parts(recipe: Recipe) -> list[Part]:
-    """All data sets. The same recipe gives the same rows. Raises DataError."""
+def load_parts(recipe: Recipe, model: Any = None) -> list[Part]:
+    """All data sets. The same recipe gives the same rows. Raises DataError.
+
+    With a `model` each table is checked as a whole, while its rows have the numbers that they have in its file.
+    """
     parts = []
     for number, dataset in enumerate(tqdm(recipe.datasets, desc="data", unit="set", disable=get_rank() > 0)):
         rng = np.random.default_rng([recipe.seed, number])
@@ -53,10 +60,13 @@ def load_parts(recipe: Recipe) -> list[Part]:
         loss = dataset.loss or recipe.loss
         if kind == "table":
             rows = read_table(dataset, recipe.data_root)
+            check_table(dataset, rows, loss, recipe.num_labels, model)
             rows = rows.select(draw(range(len(rows)), dataset.limit, rng)) if dataset.limit else rows
             rows = with_number_labels(rows, loss, recipe.num_labels)
         else:
-            rows = labelled_pairs(dataset, kind, recipe.data_root, dataset.negatives or recipe.negatives, rng)
+            negatives = dataset.negatives or recipe.negatives
+            found = examples_of(dataset, kind, recipe.data_root, negatives, rng)
+            rows = rows_for(loss_class(loss, recipe.num_labels), found, negatives.count, dataset.name)
         parts.append(Part(dataset.name, kind, rows, loss, digests(dataset, recipe.data_root, rows)))
     return parts
 
@@ -79,23 +89,37 @@ def read_table(dataset: Source, root: Path) -> datasets.Dataset:
     )
 
 
-def labelled_pairs(
+def check_table(dataset: Dataset, rows: datasets.Dataset, loss: Loss | None, num_labels: int, model: Any) -> None:
+    """Raises DataError unless the loss takes these rows; it is asked once there is a `model` to make it for."""
+    cls, label = loss_class(loss, num_labels), label_column(rows.column_names)
+    if cls.labels == "none" and label is not None:
+        raise DataError(
+            f"dataset {dataset.name!r}: {cls.__name__} takes the second text of every row for a right answer and would "
+            f"not look at column {label!r}; leave the column out with `columns`, and wrong answers too"
+        )
+    if model is None:
+        return
+    words = f"dataset {dataset.name!r}" + (f" (split {dataset.split!r})" if "[" in dataset.split else "")
+    try:
+        check_data(rows, words, loss_factory(loss, num_labels)(model), num_labels)
+    except TrainingDataError as error:
+        raise DataError(
+            f"{error} (in a recipe: `columns` chooses, orders and renames columns, num_labels is a key; rows are "
+            "counted from 0 and mended in the file)"
+        ) from error
+
+
+def examples_of(
     dataset: Dataset, kind: Kind, root: Path, negatives: Negatives, rng: np.random.Generator
-) -> datasets.Dataset:
-    """Columns query, document and label (1.0 or 0.0), with negatives."""
+) -> list[Example]:
+    """Queries with right and wrong documents. Raises DataError."""
     path = root / dataset.path
     plain_lines = path.name.removesuffix(".gz").endswith(".jsonl") and not dataset.is_table
     pairs = None if kind == "beir" or plain_lines else pairs_of_table(dataset, root)
     found = mined_examples(dataset, path, negatives, rng, pairs)
     if not found:
         raise DataError(f"{path}: gives no example; check its judgments and the split {dataset.split!r}")
-    return datasets.Dataset.from_dict(
-        {
-            "query": [example.query for example in found],
-            "document": [example.document for example in found],
-            "label": [example.label for example in found],
-        }
-    )
+    return found
 
 
 def pairs_of_table(dataset: Dataset, root: Path) -> list[Pair]:
@@ -140,9 +164,10 @@ def training_data(parts: Sequence[Part], recipe: Recipe) -> TrainingData:
     found = [("+".join(part.name for part in group), group) for group in groups.values()]
     rows = {name: concatenate_datasets([part.rows for part in group]) for name, group in found}
     losses = {name: loss_factory(group[0].loss, recipe.num_labels) for name, group in found}
-    if len(rows) == 1:
-        return TrainingData(*rows.values(), *losses.values())
-    return TrainingData(datasets.DatasetDict(rows), losses)
+    names = tuple(rows)
+    if len(names) == 1:
+        return TrainingData(rows[names[0]], losses[names[0]], names)
+    return TrainingData(datasets.DatasetDict(rows), losses, names)
 
 
 def sample_pairs(parts: Sequence[Part], seed: int, size: int = 512) -> list[tuple[str, str]]:
@@ -152,6 +177,7 @@ def sample_pairs(parts: Sequence[Part], seed: int, size: int = 512) -> list[tupl
     for position in np.random.default_rng(seed).permutation(len(origin))[:size]:
         number, index = origin[position]
         row = parts[number].rows[index]
-        query, document = [row[name] for name in input_columns(row)[:2]]
-        pairs.append((str(query), str(document[0] if isinstance(document, list) else document)))
+        names = input_columns(row)
+        document = row[names[1]]
+        pairs.append((str(row[names[0]]), str(document[0] if isinstance(document, list) else document)))
     return pairs

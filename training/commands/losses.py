@@ -62,7 +62,7 @@ def loss_factory(options: Loss | None, num_labels: int) -> LossFactory:
 
 def option(name: str, value: Any) -> Any:
     """A TOML value as the loss takes it: names become activations and schemes, "none" becomes None."""
-    if value == "none":
+    if value == "none" and name != "reduction":
         return None
     if name == "activation_fn":
         return _made(name, value, nn, {one for one in dir(nn) if inspect.isclass(getattr(nn, one))})

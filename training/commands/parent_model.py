@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
 from app.errors import ArtifactError, ConfigError
@@ -52,8 +53,12 @@ def load_parent(recipe: Recipe, directory: Path) -> CrossEncoder:
             model_card_data=_card(recipe),
             local_files_only=True,
         )
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"parent {recipe.parent!r}: cannot be loaded ({error})") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"parent {recipe.parent!r}: cannot be loaded ({error}); copy or fetch it again") from error
+    if len(model.tokenizer) <= len(model.tokenizer.all_special_tokens):
+        raise ArtifactError(
+            f"parent {recipe.parent!r}: its tokenizer knows no words; add its tokenizer.json to {directory}"
+        )
     return model
 
 
@@ -92,7 +97,6 @@ def label_names(recipe: Recipe, config: dict[str, Any]) -> list[str]:
 def _card(recipe: Recipe) -> CrossEncoderModelCardData:
     return CrossEncoderModelCardData(
         model_name=recipe.output.name,
-        train_datasets=[{"name": dataset.name} for dataset in recipe.datasets] if not recipe.mix else [],
         local_files_only=True,
         generate_widget_examples=False,  # not at every checkpoint
     )

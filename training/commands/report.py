@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,21 +32,24 @@ def evaluations_of(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Step and figures of each evaluation."""
     found = []
     for entry in history:
-        figures = {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
+        figures = {key.removeprefix("eval_"): _known(value) for key, value in entry.items() if key.startswith("eval_")}
         if figures := {key: value for key, value in figures.items() if not key.endswith(("runtime", "per_second"))}:
             found.append({"step": int(entry["step"]), **figures})
     return found
 
 
+def _known(value: Any) -> Any:
+    """JSON has no NaN, which a correlation with scores that are all the same is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def metrics_of(state: Any, recipe: Recipe, elapsed_s: float) -> dict[str, Any]:
     """The figures of a run for its manifest."""
     losses, evaluations = losses_of(state.log_history), evaluations_of(state.log_history)
-    last = [loss for step, loss in losses if step > state.global_step - FINAL_STEPS] or [losses[-1][1]]
-    metrics: dict[str, Any] = {
-        "steps": int(state.global_step),
-        "final_loss": sum(last) / len(last),
-        "seconds_since_resume": elapsed_s,
-    }
+    metrics: dict[str, Any] = {"steps": int(state.global_step), "seconds_since_resume": elapsed_s}
+    if losses:  # which [arguments] may leave unlogged
+        last = [loss for step, loss in losses if step > state.global_step - FINAL_STEPS] or [losses[-1][1]]
+        metrics["final_loss"] = sum(last) / len(last)
     if evaluations:
         metrics["evaluations"] = evaluations
     if recipe.keep_best:
@@ -58,7 +62,8 @@ def data_entries(recipe: Recipe, parts: Sequence[Part]) -> list[dict[str, Any]]:
     entries = []
     for dataset, part in zip(recipe.datasets, parts, strict=True):
         licence = {} if dataset.licence is None else {"licence": dataset.licence}
-        size = {"rows" if part.kind == "table" else "pairs": len(part.rows)}
+        pairs = part.kind != "table" and "document" in part.rows.column_names
+        size = {"pairs" if pairs else "rows": len(part.rows)}
         entries.append({"name": part.name, "split": dataset.split, **licence, **size, "sha256": part.sha256})
     return entries
 

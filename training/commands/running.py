@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PrinterCallback
 from transformers.trainer_callback import TrainerState
 
-from app.errors import ConfigError
-from training.commands.callbacks import Checkpoints, Progress
+from app.errors import ConfigError, RerankerError
+from training.commands.callbacks import Checkpoints, Progress, StopWhereItDiverges
 from training.commands.data import TrainingData
 from training.commands.work import step_of
 from training.cross_encoder import CrossEncoderTrainer
@@ -18,19 +21,54 @@ from training.cross_encoder.checkpoints import STATE_FILE, load_weights
 from training.cross_encoder.model_card import ModelCardCallback
 from training.errors import Interrupted
 from training.interruption import stop_requests
-from training.recipe import Recipe
+from training.recipe import Loss, Recipe
+
+WRITERS = ("PytorchStreamWriter", "inline_container")
+"""Parts of PyTorch that name themselves where a file cannot be written; the error is a plain RuntimeError."""
 
 
 def make_trainer(recipe: Recipe, model: Any, arguments: Any, data: TrainingData, evaluator: Any) -> CrossEncoderTrainer:
     """A trainer whose schedule ends where the recipe says. Raises ConfigError."""
-    try:
+    with explained(recipe):
         trainer = CrossEncoderTrainer(model, arguments, train_dataset=data.rows, loss=data.loss, evaluator=evaluator)
-    except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"the recipe cannot be trained: {error}") from error
+        trainer.args.max_steps = total_steps(trainer, recipe)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress())
-    trainer.args.max_steps = total_steps(trainer, recipe)
+    trainer.add_callback(StopWhereItDiverges())
     return trainer
+
+
+@contextmanager
+def explained(
+    recipe: Recipe, trainer: CrossEncoderTrainer | None = None, checkpoint: Path | None = None
+) -> Iterator[None]:
+    """Raises ConfigError for what goes wrong before the first step has ended, as far as it is the user's to mend.
+
+    What no schema describes are options of the loss and the trainer's arguments: PyTorch, accelerate and others have
+    errors of all kinds for them. What else fails there is a checkpoint that cannot be read.
+    """
+    done = 0 if checkpoint is None else step_of(checkpoint)
+    try:
+        yield
+    except RerankerError:
+        raise
+    except Exception as error:
+        if trainer is not None and trainer.state.global_step > done:
+            raise
+        words = f"{type(error).__name__}: {error}"
+        if checkpoint is not None:
+            raise ConfigError(
+                f"{checkpoint}: cannot be gone on from ({words}); delete it to go on from the one before, or "
+                f"{checkpoint.parent} to start anew"
+            ) from error
+        free = [f"[{name}]" for name, given in (("arguments", recipe.arguments), ("loss", _losses(recipe))) if given]
+        if not free and not (trainer is None and isinstance(error, TypeError | ValueError | ImportError)):
+            raise
+        advice = f"; correct what is wrong in {' or '.join(free)}" if free else ""
+        raise ConfigError(f"the recipe cannot be trained: {words}{advice}") from error
+
+
+def _losses(recipe: Recipe) -> list[Loss]:
+    return [loss for loss in (recipe.loss, *(one.loss for one in recipe.datasets)) if loss and loss.options]
 
 
 def total_steps(trainer: CrossEncoderTrainer, recipe: Recipe) -> int:
@@ -45,12 +83,23 @@ def run(trainer: CrossEncoderTrainer, recipe: Recipe, checkpoint: Path | None) -
     if checkpoint is not None and step_of(checkpoint) >= trainer.args.max_steps:
         return finished(trainer, recipe, checkpoint)
     with stop_requests() as requests:
-        checkpoints = Checkpoints(recipe.checkpoint_every, requests)
+        checkpoints, progress = Checkpoints(recipe.checkpoint_every, requests), Progress()
         trainer.add_callback(checkpoints)
+        trainer.add_callback(progress)
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            with explained(recipe, trainer, checkpoint):
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except KeyError as error:
             raise ConfigError(f"[arguments]: {error.args[0]}") from error
+        except (SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(name in str(error) for name in WRITERS):
+                raise
+            raise ConfigError(
+                f"{trainer.args.output_dir}: a checkpoint cannot be written ({error}); make room, and run the same "
+                "command again"
+            ) from error
+        finally:
+            progress.close()
     if checkpoints.stopped:
         done, total = trainer.state.global_step, trainer.args.max_steps
         raise Interrupted(f"stopped after step {done} of {total}; run the same command to go on")
@@ -62,7 +111,8 @@ def finished(trainer: CrossEncoderTrainer, recipe: Recipe, checkpoint: Path) -> 
     """The state of a run that ended with `checkpoint`, before its model could be published."""
     state: TrainerState = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
     best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
-    load_weights(trainer.model, best if recipe.keep_best and best.is_dir() else checkpoint)
+    with explained(recipe, trainer, checkpoint):
+        load_weights(trainer.model, best if recipe.keep_best and best.is_dir() else checkpoint)
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, ModelCardCallback):
             callback.on_train_begin(trainer.args, state, trainer.control, model=trainer.model)

@@ -35,9 +35,12 @@ def is_saved(path: Path) -> bool:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Whether the first line of a file of JSON lines has a query and its answer. Raises DataError without a file."""
+    """Whether the first line of a file of JSON lines has a query and its answer, and neither scores nor negatives
+    of its own, which pairs have not. Raises DataError without a file.
+    """
     _, first = next(read_objects(find(path)), (0, {}))
-    return not first or {"query", "answer"} <= first.keys()
+    of_tables = any(name in {"labels", "score", "scores"} or name.startswith("negative") for name in first)
+    return not first or ({"query", "answer"} <= first.keys() and not of_tables)
 
 
 def other_file(path: Path) -> bool:

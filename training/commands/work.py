@@ -17,8 +17,8 @@ from training.recipe import Recipe
 from training.util.distributed import get_rank, get_world_size
 from training.whole_file import write_whole
 
-NOT_DECISIVE = {"output", "data_root", "checkpoint_every", "max_steps", "report_to"}
-"""Keys that may differ when a run goes on: they change no step, or only how many there are."""
+NOT_DECISIVE = {"output", "data_root", "checkpoint_every", "report_to"}
+"""Keys that may differ when a run goes on: they change no step. `max_steps` does, by the learning rate."""
 RUN_FILE = "run.json"
 SAMPLE_FILE = "sample.jsonl"
 
@@ -96,7 +96,7 @@ def decisive(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]
     Evaluations count only where training is interrupted by them, since they draw random numbers, or chooses by them.
     """
     keys = without_secrets(recipe, exclude=NOT_DECISIVE)
-    keys["evaluations"] = [one.model_dump(mode="json") for one in recipe.watched]
+    keys["evaluations"] = [one for one in keys["evaluations"] if one["during"]]
     if recipe.watched and recipe.evaluate_every is None:
         keys["evaluate_every"] = recipe.checkpoint_every
     return {"recipe": keys, "data": {part.name: part.sha256 for part in parts}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.lines import find, read_objects, text_of
+from training.data.splits import chosen_rows, parse_split
 from training.errors import DataError
 
 
@@ -21,12 +22,14 @@ class Pair:
 def read_pairs(path: Path, split: str) -> list[Pair]:
     """The pairs of a file; rows whose own `split` column names another split are left out.
 
-    A `label` column of 0 marks a wrong pair, 1 or no such column a right one. Raises DataError.
+    `split` may be a slice of them: train[:1000]. A `label` column of 0 marks a wrong pair, 1 or no such column a right
+    one. Raises DataError.
     """
     path = find(path)
+    name, part = parse_split(split, str(path))
     pairs = []
     for number, row in read_objects(path):
-        if row.get("split", split) != split:
+        if name and row.get("split", name) != name:
             continue
         label = row.get("label", 1)
         if label not in (0, 1):
@@ -34,4 +37,4 @@ def read_pairs(path: Path, split: str) -> list[Pair]:
         pairs.append(Pair(text_of(row, "query", path, number), text_of(row, "answer", path, number), label == 1))
     if not pairs:
         raise DataError(f"{path}: no row of split {split!r}; check the split in the recipe")
-    return pairs
+    return [pairs[i] for i in chosen_rows(len(pairs), part, str(path), split)]

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from datasets import Dataset
 
 from training.data.table_files import table_of_columns
+from training.data.urls import without_password
 from training.errors import DataError
 
 SQLITE_URL = "sqlite:///"
@@ -21,6 +22,7 @@ SQLITE_URL = "sqlite:///"
 def read(source: str, query: str | None, connection: Any = None) -> Dataset:
     """The result of `query`, or the only table of an SQLite file. Raises DataError naming the database and remedy."""
     target = source if connection is None else connection
+    source = without_password(source)
     with _connected(target) as database, closing(database.cursor()) as cursor:
         try:
             cursor.execute(query or _only_table(cursor, source))
@@ -29,7 +31,7 @@ def read(source: str, query: str | None, connection: Any = None) -> Dataset:
         except DataError:
             raise
         except Exception as error:  # every driver has errors of its own
-            raise DataError(f"{source}: the query failed ({error}); correct `sql`") from error
+            raise DataError(f"{source}: the query failed ({_words(error, target)}); correct `sql`") from error
     if len(set(names)) < len(names):
         raise DataError(f"{source}: the query gives two columns of one name; rename one with AS")
     return Dataset(table_of_columns({name: [row[i] for row in rows] for i, name in enumerate(names)}, source))
@@ -46,9 +48,15 @@ def _connected(target: Any) -> Iterator[Any]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{target}: cannot be opened ({error}); check the path or URL") from error
+        shown = without_password(str(target))
+        raise DataError(f"{shown}: cannot be opened ({_words(error, target)}); check the path or URL") from error
     with closing(database):
         yield database
+
+
+def _words(error: Exception, target: Any) -> str:
+    """What the driver says; some repeat the URL."""
+    return str(error).replace(str(target), without_password(str(target)))
 
 
 def _connect(target: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
 from training.data import table_files, table_sql
+from training.data.splits import chosen_rows, parse_split
+from training.data.urls import without_password
 from training.errors import DataError
 
 HUB_PREFIX = "hub:"
@@ -27,7 +28,6 @@ SUFFIXES = {
     ".sqlite": "sql",
     ".sqlite3": "sql",
 }
-_SPLIT = re.compile(r"(?P<name>[^\[\]]*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 
 
 def load_table(
@@ -49,15 +49,17 @@ def load_table(
     Raises DataError naming the source, the column or row, and the remedy.
     """
     source, kind = _kind_of(str(path_or_hub_id), format, connection)
+    shown = without_password(source)
     if sql is not None and kind != "sql":
-        raise DataError(f"{source}: a query, but the format is {kind}; leave `sql` out, or give a database")
-    name, slice_of = _parse_split(split, source)
+        raise DataError(f"{shown}: a query, but the format is {kind}; leave `sql` out, or give a database")
+    name, part = parse_split(split, shown)
     table = _read(source, kind, name, sql, connection)
-    table = _slice(table, slice_of, source, split)
+    if part is not None:
+        table = table.select(chosen_rows(len(table), part, shown, split))
     if columns is not None:
-        table = _choose(table, columns, source)
+        table = _choose(table, columns, shown)
     if not len(table):
-        raise DataError(f"{source}: no rows{f' in split {split!r}' if split else ''}; check the data and the split")
+        raise DataError(f"{shown}: no rows{f' in split {split!r}' if split else ''}; check the data and the split")
     return table
 
 
@@ -68,7 +70,7 @@ def _kind_of(source: str, kind: str | None, connection: Any) -> tuple[str, str]:
     if kind is None:
         kind = _guess(source, connection)
     if kind not in FORMATS:
-        raise DataError(f"{source}: unknown format {kind!r}; it must be one of {', '.join(FORMATS)}")
+        raise DataError(f"{without_password(source)}: unknown format {kind!r}; it must be one of {', '.join(FORMATS)}")
     return source, kind
 
 
@@ -94,7 +96,8 @@ def _read(source: str, kind: str, split: str, sql: str | None, connection: Any) 
         return _from_disk(Path(source), split)
     if split not in ("", "train"):
         raise DataError(
-            f"{source}: no split {split!r}: a file or query is one split, 'train'; write a slice as '[:90%]'"
+            f"{without_password(source)}: no split {split!r}: a file or query is one split, 'train'; write a slice as "
+            "'[:90%]'"
         )
     if kind == "sql":
         return table_sql.read(source, sql, connection)
@@ -136,31 +139,6 @@ def _from_hub(source: str, split: str) -> Dataset:
     except Exception as error:  # no such dataset, no network, a config is needed: the Hub's words say which
         raise DataError(f"{source}: cannot be loaded from the Hub: {error}") from error
     return _one_split(found, source, split)
-
-
-def _parse_split(split: str | None, source: str) -> tuple[str, tuple[str | None, str | None] | None]:
-    """(name or "", (start, stop) or None)."""
-    if not split:
-        return "", None
-    match = _SPLIT.fullmatch(split.strip())
-    if match is None:
-        raise DataError(f"{source}: split {split!r} cannot be read; write 'train', '[:1000]' or 'train[10%:90%]'")
-    return match["name"].strip(), (match["start"], match["stop"]) if "[" in split else None
-
-
-def _slice(table: Dataset, part: tuple[str | None, str | None] | None, source: str, split: str | None) -> Dataset:
-    if part is None:
-        return table
-    rows = range(len(table))[slice(*(_position(bound, len(table)) for bound in part))]
-    if not rows:
-        raise DataError(f"{source}: split {split!r} holds none of the {len(table)} rows; correct its bounds")
-    return table.select(rows)
-
-
-def _position(bound: str | None, rows: int) -> int | None:
-    if bound is None:
-        return None
-    return round(int(bound[:-1]) / 100 * rows) if bound.endswith("%") else int(bound)
 
 
 def _choose(table: Dataset, columns: Sequence[str] | Mapping[str, str], source: str) -> Dataset:

@@ -13,6 +13,7 @@ from app.model.backends import BackendOptions, backend_class
 from app.model.cross_encoder import CrossEncoder
 from app.model.hub import HubOptions, resolve
 from app.model.types import FloatArray
+from training.default_backend import backend_for
 from training.engines import Compute
 
 
@@ -25,9 +26,10 @@ class PairScoring:
     max_length: int | None
 
     @classmethod
-    def of(cls, model: str, backend: str, max_length: int | None) -> PairScoring:
+    def of(cls, model: str, backend: str | None, max_length: int | None) -> PairScoring:
         """A directory is named by its whole path: other processes have other working directories."""
-        return cls(str(Path(model).resolve()) if Path(model).is_dir() else model, backend, max_length)
+        chosen = backend_for(model, backend)
+        return cls(str(Path(model).resolve()) if Path(model).is_dir() else model, chosen, max_length)
 
     def artifact(self) -> Artifact:
         """What is known of the model before it is loaded. Raises ArtifactError or ConfigError."""

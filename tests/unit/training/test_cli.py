@@ -37,3 +37,15 @@ def test_errors_are_one_line_and_code_2(tmp_path: Path, capsys: pytest.CaptureFi
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "absent.toml: cannot be read" in error
+
+
+def test_a_place_that_cannot_be_written_to_is_named_in_one_line(
+    recipe_file: Path, data_root: Path, parent_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first step."""
+    (tmp_path / "file").write_text("")
+    given = [f"parent={parent_dir}", f"data_root={data_root}", f"output={tmp_path / 'file' / 'model'}"]
+    assert main(["train", str(recipe_file), *given]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"rerank-training: {tmp_path / 'file'}")
+    assert last.endswith("check the path, rights and room")

@@ -85,6 +85,26 @@ def test_pairs_keep_their_split_and_label(tmp_path: Path) -> None:
     assert read_pairs(tmp_path / "pairs.jsonl", "train") == [Pair("a", "b", False), Pair("e", "f", True)]
 
 
+def test_a_slice_of_pairs_is_taken_as_of_a_table(tmp_path: Path) -> None:
+    """Of the rows of the split that it names, of all without a name."""
+    splits = ["train", "test", "train", "train", "test"]
+    rows: list[dict[str, object]] = [{"query": str(i), "answer": "x", "split": name} for i, name in enumerate(splits)]
+    write_lines(tmp_path / "pairs.jsonl", rows)
+    found = {split: [pair.query for pair in read_pairs(tmp_path / "pairs.jsonl", split)] for split in SLICES}
+    assert found == SLICES
+    with pytest.raises(DataError, match=r"split 'test\[2:\]' holds none of the 2 rows; correct its bounds"):
+        read_pairs(tmp_path / "pairs.jsonl", "test[2:]")
+
+
+SLICES = {
+    "train[:2]": ["0", "2"],
+    "train[-1:]": ["3"],
+    "test[:50%]": ["1"],
+    "[:2]": ["0", "1"],
+    "train": ["0", "2", "3"],
+}
+
+
 def test_missing_and_truncated_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.jsonl: no such file, nor with \.gz"):
         read_pairs(tmp_path / "absent.jsonl", "train")

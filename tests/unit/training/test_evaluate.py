@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 from app.errors import ArtifactError
 from app.model.cross_encoder import CrossEncoder
 from app.model.manifest import Manifest, read_manifest
+from training import CrossEncoder as TrainedCrossEncoder
 from training.__main__ import main
 from training.evaluate_rankers import PARENT_TOKENS, model_scorer, names_of, parent_scorer
 from training.publish import seal
@@ -93,6 +94,23 @@ def test_the_backend_is_the_one_that_was_asked_for(
     assert main([*command, "--backend", "openvino"]) == 0
     assert main([*command, "--backend", "torch"]) == 2
     assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_model_without_graphs_is_run_by_torch(data_root: Path, reranker_dir: Path, tmp_path: Path) -> None:
+    """As training writes one, so that it can be measured at once."""
+    plain = tmp_path / "plain"
+    shutil.copytree(reranker_dir, plain, ignore=shutil.ignore_patterns("*.onnx", "*.json.gz", "reranker.json"))
+    assert main(["evaluate", str(plain), str(data_root / "facts"), "--split", "train"]) == 0
+
+
+def test_a_model_of_classes_gives_nothing_to_rank_by(
+    data_root: Path, parent_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kwargs = {"ignore_mismatched_sizes": True}
+    model = TrainedCrossEncoder(str(parent_dir), num_labels=3, device="cpu", model_kwargs=kwargs)
+    model.save_pretrained(str(tmp_path / "classes"))
+    error = refused(capsys, tmp_path / "classes", data_root / "facts", "--split", "train")
+    assert "has 3 labels and gives no single score to rank by; evaluate a model with num_labels = 1" in error
 
 
 def test_options_choose_depth_queries_and_measures(evaluate: Evaluate) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import ConfigError
+from tests.unit.training.conftest import write_lines
 from training.commands.arguments import training_arguments
 from training.commands.losses import loss_factory
 from training.commands.report import resolved
@@ -75,6 +76,7 @@ WATCHED = [
         ({"evaluations": [{**WATCHED[1], "during": False}]}, "measured by training only; add during = true"),
         ({"evaluations": [{**WATCHED[0], "columns": ["a"], "during": False}]}, "by training only; add during = true"),
         ({"evaluations": [{"name": "facts"}]}, "'path' is missing"),
+        ({"evaluations": [{**WATCHED[1], "connection": "x.db"}]}, "'path' and 'connection' name two sources; remove"),
     ],
 )
 def test_evaluations_that_do_not_fit_are_refused(recipe_file: Path, keys: dict[str, Any], message: str) -> None:
@@ -162,8 +164,44 @@ def test_recipes_written_for_earlier_versions_mean_the_same(recipe_file: Path, t
 
 
 def test_passwords_and_tokens_are_not_written_down(recipe_file: Path) -> None:
+    """Of training sets and of evaluation sets."""
     database = "postgresql://reader:secret@db.example/facts"
-    recipe = load_recipe(recipe_file, [f"datasets.1.connection={database}", "arguments.hub_token=secret"])
+    source = ["path=.", f"connection={database}"]
+    overrides = [f"{section}.{one}" for section in ("datasets.1", "evaluations.0") for one in source]
+    recipe = load_recipe(recipe_file, [*overrides, "evaluations.0.during=true", "arguments.hub_token=secret"])
     text = str([resolved(recipe), decisive(recipe, [])])
     assert "secret" not in text
-    assert "postgresql://reader:***@db.example/facts" in text
+    assert text.count("postgresql://reader:***@db.example/facts") == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["datasets={name='a'}"], r"key 'datasets': needs a list; write \[\[datasets\]\] above each of its tables"),
+        (["report_to=wandb"], r"key 'report_to': needs a list: \[\.\.\.\]"),
+        (["datasets.0.columns=query"], r"key 'datasets.0.columns': needs a list"),
+        (["num_labels=2", "labels=['a', 'a']"], "key 'labels' names one twice; give each class a name of its own"),
+        (["seed=-1"], "key 'seed': .* greater than or equal to 0"),
+        (["learning_rate=inf"], "key 'learning_rate': .* finite number"),
+    ],
+)
+def test_a_value_of_another_kind_is_explained_in_words_of_the_recipe(
+    recipe_file: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(recipe_file, overrides)
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(recipe_file: Path) -> None:
+    """As editors of Windows write it."""
+    plain = load_recipe(recipe_file)
+    recipe_file.write_bytes(b"\xef\xbb\xbf" + recipe_file.read_bytes())
+    assert load_recipe(recipe_file) == plain
+
+
+def test_lines_with_scores_or_negatives_of_their_own_are_a_table(tmp_path: Path) -> None:
+    """As pairs they would lose them without a word."""
+    for number, more in enumerate(({}, {"id": 7}, {"score": 0.5}, {"negative": "x"}, {"negative_1": "x"})):
+        write_lines(tmp_path / f"{number}.jsonl", [{"query": "who", "answer": "nobody", **more}])
+    kinds = [kind_of(Dataset(name="a", path=Path(f"{number}.jsonl")), tmp_path) for number in range(5)]
+    assert kinds == ["pairs", "pairs", "table", "table", "table"]

@@ -225,6 +225,27 @@ def test_other_databases_need_sqlalchemy(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "secret" not in str(caught.value)
 
 
+class Driver:
+    """What SQLAlchemy gives for a database that it cannot reach; some drivers repeat the URL."""
+
+    @staticmethod
+    def create_engine(url: str) -> Any:
+        raise OSError(f"no answer from {url}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://me:top@secret@host/db", "mysql://host/db?user=me&password=secret", "mysql://me:secret@host/db?ssl=1"],
+)
+def test_no_message_shows_the_password_of_a_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sqlalchemy", Driver)
+    for given in ({"sql": "SELECT 1"}, {"split": "test"}, {"split": "a]"}):
+        with pytest.raises(DataError, match=r"mysql://.*\*\*\*") as caught:
+            load_table(url, **given)  # type: ignore[arg-type]
+        assert "secret" not in str(caught.value)
+        assert "host/db" in str(caught.value)
+
+
 def test_categories_of_pandas_are_texts(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "x.parquet")

@@ -308,7 +308,6 @@ def test_max_steps_shortens_a_run_and_never_lengthens_it(recipe: Recipe) -> None
         ({"loss": {"name": "LambdaLoss", "weighting_scheme": "NDCGLoss3Scheme"}}, r"did you mean 'NDCGLoss"),
         ({"loss": {"name": "MSELoss", "activation_fn": "Sigmoidal"}}, r"did you mean 'Sigmoid'"),
         ({"serving_max_length": 4096}, r"'serving_max_length': .* has 512 positions"),
-        ({"loss": {"name": "RankNetLoss"}}, r"'document', row 0|column 'document'"),
         ({"report_to": ("wandb",)}, r"report_to: wandb is not installed here: pip install 'crossrank\[wandb\]'"),
         ({"report_to": ("codecarbon",)}, r"pip install 'crossrank\[codecarbon\]'"),
         ({"arguments": {"train_sampling_strategy": "sequential"}}, r"leave it out and choose a batch_sampler"),
