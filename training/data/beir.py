@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,44 +48,64 @@ def read_retrieval(directory: Path, split: str) -> Retrieval:
 
 
 def read_judgments(path: Path) -> Iterator[tuple[int, str, str, float]]:
-    """(line, query id, document id, grade) of each judgment. Raises DataError."""
-    for number, (query_id, document_id, grade, *_) in _rows(path, 3):
-        yield number, query_id, document_id, _number(grade, "score", path, number)
+    """(line, query id, document id, grade) of each judgment. Raises DataError, for TREC's four columns too."""
+    number, line = next(read_lines(path), (0, ""))
+    words = line.split()
+    if len(words) == 4 and words[1] in ("0", "Q0") and _as_number(words[3]) is not None:
+        raise DataError(
+            f"{path}, line {number}: has TREC's four columns; write query id, document id and grade, tab-separated"
+        )
+    yield from _rows(path, "score")
 
 
 def read_pool(path: Path) -> Pool:
     """Candidates per query in the order of their rank column. Raises DataError."""
     ranked: dict[str, list[tuple[float, str]]] = {}
-    for number, (query_id, document_id, rank, *_) in _rows(find(path), 3):
-        ranked.setdefault(query_id, []).append((_number(rank, "rank", path, number), document_id))
+    for _, query_id, document_id, rank in _rows(find(path), "rank"):
+        ranked.setdefault(query_id, []).append((rank, document_id))
     return {key: [name for _, name in sorted(rows, key=lambda row: row[0])] for key, rows in ranked.items()}
 
 
 def _read_corpus(path: Path) -> dict[str, str]:
-    texts = {}
+    texts: dict[str, str] = {}
     for number, row in read_objects(path):
-        title = row.get("title") or ""
-        texts[text_of(row, "_id", path, number)] = f"{title} {text_of(row, 'text', path, number)}".strip()
+        text = f"{row.get('title') or ''} {text_of(row, 'text', path, number)}".strip()
+        _add(texts, text_of(row, "_id", path, number), text, path, number)
     return texts
 
 
 def _read_queries(path: Path) -> dict[str, str]:
-    rows = read_objects(path)
-    return {text_of(row, "_id", path, number): text_of(row, "text", path, number) for number, row in rows}
+    texts: dict[str, str] = {}
+    for number, row in read_objects(path):
+        _add(texts, text_of(row, "_id", path, number), text_of(row, "text", path, number), path, number)
+    return texts
 
 
-def _rows(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    lines = read_lines(path)
-    next(lines, None)  # the header
-    for number, line in lines:
+def _add(texts: dict[str, str], name: str, text: str, path: Path, number: int) -> None:
+    """A row may come twice, but an id names one text."""
+    if texts.setdefault(name, text) != text:
+        raise DataError(f"{path}, line {number}: an earlier line has another text of the id {name!r}; rename one")
+
+
+def _rows(path: Path, column: str) -> Iterator[tuple[int, str, str, float]]:
+    """(line, query id, document id, value of `column`, the third) of each line below the heading, if there is one."""
+    is_first = True
+    for number, line in read_lines(path):
         fields = line.split("\t")
-        if len(fields) < columns:
-            raise DataError(f"{path}, line {number}: has {len(fields)} of {columns} tab-separated columns; correct it")
-        yield number, fields
+        if is_first:
+            is_first = False
+            if all(_as_number(word) is None for word in line.split()[2:]):
+                continue  # a heading
+        if len(fields) < 3:
+            raise DataError(f"{path}, line {number}: has {len(fields)} of 3 tab-separated columns; correct it")
+        value = _as_number(fields[2])
+        if value is None or not math.isfinite(value):
+            raise DataError(f"{path}, line {number}: column {column!r} is {fields[2]!r}, not a number; correct it")
+        yield number, fields[0], fields[1], value
 
 
-def _number(text: str, column: str, path: Path, number: int) -> float:
+def _as_number(text: str) -> float | None:
     try:
         return float(text)
-    except ValueError as error:
-        raise DataError(f"{path}, line {number}: column {column!r} is {text!r}, not a number; correct it") from error
+    except ValueError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_judgment_of_an_unknown_document_is_an_error(data_root: Path, tmp_path
     [
         ("q0\td0", "has 2 of 3"),
         ("q0\td0\tyes", "column 'score' is 'yes'"),
+        ("q0\td0\tnan", "column 'score' is 'nan', not a number; correct it"),
+        ("q0\td0\t-inf", "column 'score' is '-inf', not a number"),
     ],
 )
 def test_broken_judgments_are_named_by_line(data_root: Path, tmp_path: Path, row: str, message: str) -> None:
@@ -53,9 +56,57 @@ def test_broken_judgments_are_named_by_line(data_root: Path, tmp_path: Path, row
         read_retrieval(tmp_path, "test")
 
 
+def beir(directory: Path, qrels: str, documents: Sequence[str] = ("fox", "cat")) -> Path:
+    """Documents d0, d1, ... and 0, 1, ... and the queries q0 and q1."""
+    rows = [{"_id": f"{prefix}{i}", "text": text} for prefix in ("d", "") for i, text in enumerate(documents)]
+    write_lines(directory / "corpus.jsonl", rows)
+    write_lines(directory / "queries.jsonl", [{"_id": f"q{i}", "text": f"who {i}"} for i in range(2)])
+    (directory / "qrels").mkdir(exist_ok=True)
+    (directory / "qrels" / "test.tsv").write_text(qrels)
+    return directory
+
+
+@pytest.mark.parametrize("heading", ["", "query-id\tcorpus-id\tscore\n", "\nh\th\th\n", "query document grade\n"])
+def test_the_first_judgment_is_read_with_and_without_a_heading(heading: str, tmp_path: Path) -> None:
+    """Regression: the first line was taken for a heading whatever it held."""
+    data = read_retrieval(beir(tmp_path, f"{heading}q0\td0\t1\nq1\td1\t2\n"), "test")
+    assert data.qrels == {"q0": {"d0": 1.0}, "q1": {"d1": 2.0}}
+
+
+@pytest.mark.parametrize("line", ["q0 0 d0 1", "q0\t0\td0\t1", "q0\tQ0\td0\t1", "q0\t0\t1\t1"])
+def test_judgments_in_trec_s_four_columns_are_refused(line: str, tmp_path: Path) -> None:
+    """Even where the document ids are numbers, so that each line could be one of three columns and a further one."""
+    with pytest.raises(DataError, match=r"test\.tsv, line 1: has TREC's four columns; write query id, document id"):
+        read_retrieval(beir(tmp_path, f"{line}\n{line}\n"), "test")
+
+
+def test_a_first_judgment_without_tabs_is_no_heading(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: has 1 of 3 tab-separated columns"):
+        read_retrieval(beir(tmp_path, "q0 d0 1\n"), "test")
+
+
+@pytest.mark.parametrize("name", ["corpus", "queries"])
+def test_an_id_names_one_text(name: str, tmp_path: Path) -> None:
+    """Regression: the earlier text was lost without a word. The same row twice does no harm."""
+    path = beir(tmp_path, "h\th\th\nq0\td0\t1\n") / f"{name}.jsonl"
+    rows: list[dict[str, object]] = [{"_id": f"{name[0].replace('c', 'd')}0", "text": text} for text in "aab"]
+    write_lines(path, rows[:2])
+    assert read_retrieval(tmp_path, "test").relevant("q0") == ["d0"]
+    write_lines(path, rows)
+    with pytest.raises(
+        DataError, match=rf"{name}\.jsonl, line 3: an earlier line has another text of the id '.0'; ren"
+    ):
+        read_retrieval(tmp_path, "test")
+
+
 def test_pools_come_in_the_order_of_their_ranks(tmp_path: Path) -> None:
     (tmp_path / "pool.tsv").write_text("query-id\tcorpus-id\trank\tscore\nq\tb\t2\t0\nq\ta\t1\t0\nq\tc\t10\t0\n")
     assert read_pool(tmp_path / "pool.tsv") == {"q": ["a", "b", "c"]}
+    (tmp_path / "pool.tsv").write_text("q\tb\t2\t0\nq\t0\t1\t0\n")
+    assert read_pool(tmp_path / "pool.tsv") == {"q": ["0", "b"]}, "without a heading"
+    (tmp_path / "pool.tsv").write_text("q\tb\t2\nq\ta\tnan\n")
+    with pytest.raises(DataError, match=r"pool\.tsv, line 2: column 'rank' is 'nan', not a number; correct it"):
+        read_pool(tmp_path / "pool.tsv")
 
 
 @pytest.mark.parametrize(
