@@ -11,6 +11,9 @@ from typing import Any
 
 from training.errors import DataError
 
+ENCODING = "utf-8-sig"
+"""UTF-8, with the mark that some editors put before it or without."""
+
 
 def find(path: Path) -> Path:
     """`path`, or `path` with .gz appended where only that exists. Raises DataError naming both."""
@@ -25,12 +28,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rt", encoding=ENCODING) as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError as error:
+        raise not_utf8(f"{path}, after line {number}", error) from error
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read after line {number} ({error}); copy the file again") from error
+
+
+def not_utf8(where: str, error: Exception) -> DataError:
+    """The error of a text file in another encoding."""
+    return DataError(f"{where}: is not UTF-8 ({error}); convert it, as with iconv -f latin1 -t utf-8 OLD > NEW")
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

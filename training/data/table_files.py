@@ -14,7 +14,7 @@ import pyarrow.json
 import pyarrow.parquet
 from datasets import Dataset
 
-from training.data.lines import read_objects
+from training.data.lines import ENCODING, not_utf8, read_objects
 from training.errors import DataError
 
 BLOCK_BYTES = 1 << 26
@@ -23,12 +23,17 @@ BLOCK_BYTES = 1 << 26
 
 def read(path: Path, kind: str) -> Dataset:
     """The whole file. Raises DataError."""
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty; write rows into it, or name another")
     try:
         table = READERS[kind](path)
+        _check_names(table.column_names, path)
         return Dataset(_plain(table))
     except DataError:
         raise
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
+            raise not_utf8(str(path), error) from error
         raise DataError(
             f"{path}: cannot be read as {kind} ({error}); correct the file, or give its `format`"
         ) from error
@@ -37,16 +42,18 @@ def read(path: Path, kind: str) -> Dataset:
 def _csv(path: Path, delimiter: str = ",") -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
-    def read(**options: Any) -> pa.Table:
-        block = pa.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=options.pop("use_threads", True))
-        return pa.csv.read_csv(path, read_options=block, parse_options=parse, **options)
+    def read(types: Mapping[str, pa.DataType], use_threads: bool = True) -> pa.Table:
+        block = pa.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=use_threads)
+        convert = pa.csv.ConvertOptions(column_types=types)
+        return pa.csv.read_csv(path, read_options=block, parse_options=parse, convert_options=convert)
 
+    types: dict[str, pa.DataType] = {}
     try:
-        table = read()
+        table = read(types)
+        if types := _read_as_text(table.schema):
+            table = read(types)
     except pa.ArrowInvalid:
-        table = read(use_threads=False)  # fails again, but one thread knows the row
-    if types := _dates_as_text(table.schema):
-        table = read(convert_options=pa.csv.ConvertOptions(column_types=types))
+        table = read(types, use_threads=False)  # fails again, but one thread knows the row
     return table
 
 
@@ -58,9 +65,10 @@ def _json_lines(path: Path) -> pa.Table:
     block = pa.json.ReadOptions(block_size=BLOCK_BYTES)
     try:
         table = pa.json.read_json(path, read_options=block)
-        if types := _dates_as_text(table.schema):
+        if types := _read_as_text(table.schema):
             parse = pa.json.ParseOptions(explicit_schema=pa.schema(list(types.items())))
             table = pa.json.read_json(path, read_options=block, parse_options=parse)
+        table.validate(full=True)  # Arrow's reader takes texts in any encoding
     except pa.ArrowException:  # Arrow's message has no line; this reader's errors have
         return table_of([row for _, row in read_objects(path)], path)
     return table
@@ -69,7 +77,7 @@ def _json_lines(path: Path) -> pa.Table:
 def _json(path: Path) -> pa.Table:
     """A list of objects, an object of columns, or the list in an object's only list field; or JSON lines."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
+    with opener(path, "rt", encoding=ENCODING) as file:
         text = file.read()
     try:
         value = json.loads(text)
@@ -149,24 +157,39 @@ def _first_misfit(values: Sequence[Any]) -> int:
     return low
 
 
-def _dates_as_text(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The types to read columns with that Arrow took for dates: a text that looks like one is still a text."""
-    wanted = {field.name: _text_for_dates(field.type) for field in schema}
-    return {name: kind for name, kind in wanted.items() if kind != schema.field(name).type}
+def _check_names(names: Sequence[str], path: Path) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: two columns have the name {twice!r}; rename one of them in the file")
 
 
-def _text_for_dates(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_temporal(kind):
+def _read_as_text(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The types to read columns with that Arrow took for dates, or for bytes as they are no UTF-8: texts are texts."""
+    wanted = {field.name: (field.type, _changed(field.type, _is_date_or_bytes)) for field in schema}
+    return {name: new for name, (old, new) in wanted.items() if new != old}
+
+
+def _is_date_or_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_temporal(kind) or pa.types.is_binary(kind))
+
+
+def _changed(kind: pa.DataType, is_text: Callable[[pa.DataType], bool]) -> pa.DataType:
+    """A text for what `is_text` says is one, in lists too."""
+    if is_text(kind):
         return pa.string()
+    if pa.types.is_dictionary(kind):
+        return _changed(kind.value_type, is_text)
     if pa.types.is_list(kind):
-        return pa.list_(_text_for_dates(kind.value_type))
+        return pa.list_(_changed(kind.value_type, is_text))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_changed(kind.value_type, is_text))
     return kind
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without the categories of pandas, which are texts, and without its notes on types."""
+    """Without the categories of pandas and the views of polars, which are texts, and without notes on types."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            values = table.column(index).cast(field.type.value_type)
-            table = table.set_column(index, field.name, values)
+        kind = _changed(field.type, pa.types.is_string_view)
+        if kind != field.type:
+            table = table.set_column(index, field.name, table.column(index).cast(kind))
     return table.replace_schema_metadata(None)

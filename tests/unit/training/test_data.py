@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_broken_pairs_are_named_by_line_and_column(tmp_path: Path, content: str,
     (tmp_path / "pairs.jsonl").write_text(content)
     with pytest.raises(DataError, match=message):
         read_pairs(tmp_path / "pairs.jsonl", "train")
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz"])
+def test_a_byte_order_mark_and_other_encodings(name: str, tmp_path: Path) -> None:
+    """Regression: the mark that some editors put before UTF-8 was called no JSON."""
+    compressed = gzip.compress if name.endswith(".gz") else bytes
+    text = '{"query": "a", "answer": "né"}\n'
+    (tmp_path / name).write_bytes(compressed(text.encode("utf-8-sig")))
+    assert read_pairs(tmp_path / name, "train") == [Pair("a", "né", True)]
+    (tmp_path / name).write_bytes(compressed(text.encode("latin-1")))
+    with pytest.raises(DataError, match=r"after line 0: is not UTF-8 \(.*\); convert it, as with iconv -f latin1"):
+        read_pairs(tmp_path / name, "train")
 
 
 def test_pairs_keep_their_split_and_label(tmp_path: Path) -> None:

@@ -186,6 +186,15 @@ def test_a_hub_id_is_only_loaded_when_it_is_written_as_one(monkeypatch: pytest.M
         ("x.arrow", "no", {}, "cannot be read as arrow"),
         ("x.db", "no database at all, but long enough to be read", {}, "x.db"),
         ("x.csv.gz", "not compressed", {}, "cannot be read as csv"),
+        (
+            "x.csv",
+            "query,id,query\nwhat,1,who\n",
+            {},
+            "two columns have the name 'query'; rename one of them in the file",
+        ),
+        ("x.tsv", "a\t\t\nb\tc\td\n", {}, "two columns have the name ''; rename"),
+        ("x.jsonl", "", {}, "the file is empty; write rows into it"),
+        ("x.csv", "", {}, "the file is empty; write rows into it"),
     ],
 )
 def test_wrong_data_is_named_with_its_remedy(
@@ -196,6 +205,34 @@ def test_wrong_data_is_named_with_its_remedy(
     with pytest.raises(DataError, match=message) as caught:
         load_table(path, **arguments)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("x.csv", "a,b\nx,fox\ny,né\n", r"\(In CSV column #1: Row #3: .*invalid UTF8 data\)"),
+        ("x.csv", "a,né\nx,fox\n", r"can't decode byte 0xe9"),
+        ("x.tsv", "a\tb\nx\tné\n", r"Row #2"),
+        ("x.jsonl", '{"a": "fox"}\n{"a": "né"}\n', r"x\.jsonl, after line 0: is not UTF-8"),
+        ("x.jsonl", '{"né": "fox"}\n', r"can't decode byte 0xe9"),
+        ("x.json", '[{"a": "né"}]', r"can't decode byte 0xe9"),
+    ],
+)
+def test_other_encodings_are_named_with_their_remedy(name: str, content: str, place: str, tmp_path: Path) -> None:
+    """Regression: the text was called binary, or had no column of texts."""
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=place) as caught:
+        load_table(tmp_path / name)
+    assert "is not UTF-8 (" in str(caught.value)
+    assert str(caught.value).endswith("; convert it, as with iconv -f latin1 -t utf-8 OLD > NEW")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "lines.json", "rows.json"])
+def test_a_byte_order_mark_belongs_to_no_text(name: str, tmp_path: Path) -> None:
+    """Editors put it before UTF-8. Regression: JSON was refused with it."""
+    WRITERS[name](tmp_path / name)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    assert load_table(tmp_path / name).to_list() == ROWS
 
 
 def test_wrong_databases_are_named_with_their_remedy(tmp_path: Path) -> None:
@@ -250,3 +287,13 @@ def test_categories_of_pandas_are_texts(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "x.parquet")
     assert load_table(tmp_path / "x.parquet").features["a"].dtype == "string"
+
+
+def test_views_of_texts_are_texts(tmp_path: Path) -> None:
+    """Regression: as polars writes them, they were no texts for a trainer."""
+    views = {"a": pa.array(["x", "y"], pa.string_view()), "b": pa.array([["x"], []], pa.list_(pa.string_view()))}
+    with pa.ipc.new_file(tmp_path / "x.arrow", pa.table(views).schema) as writer:
+        writer.write_table(pa.table(views))
+    table = load_table(tmp_path / "x.arrow")
+    assert table.to_list() == [{"a": "x", "b": ["x"]}, {"a": "y", "b": []}]
+    assert [table.data.schema.field(name).type for name in "ab"] == [pa.string(), pa.list_(pa.string())]
