@@ -17,7 +17,7 @@ from app.errors import ConfigError
 from app.model.artifact import Artifact
 from training.commands.table_output import check_output, writing
 from training.data.parts import table_parts
-from training.data.tables import load_table
+from training.data.tables import is_untyped, load_table
 from training.engines import Engine, EngineOptions, open_engine
 from training.engines.pair_scoring import PairScoring
 from training.errors import DataError
@@ -33,7 +33,10 @@ class Block:
 
 
 class Input:
-    """The table to score: one source, or files with the same columns, of which one at a time is in memory."""
+    """The table to score: one source, or files with the same columns, of which one at a time is in memory.
+
+    `columns` are those of query and document. Values of CSV and TSV files stay as they were written.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Opens the first part. Raises DataError."""
@@ -42,6 +45,7 @@ class Input:
         if len(self._parts) > 1 and options.split:
             raise DataError(f"{options.input}: --split is for one table, but these are {len(self._parts)} files")
         self.first = self._load(self._parts[0])
+        self.columns = self._columns()
 
     @property
     def rows(self) -> int | None:
@@ -58,8 +62,16 @@ class Input:
             for start in range(0, len(table), size):
                 yield Block(rows[start : start + size], start, source)
 
-    def _load(self, source: str) -> Dataset:
-        return load_table(source, format=self._options.format, split=self._options.split, sql=self._options.sql)
+    def _columns(self) -> tuple[str, str]:
+        """Those that are asked for; texts that are numbers, such as ids, are none that are chosen."""
+        wanted, source = self._options.columns, self._options.input
+        if wanted or not is_untyped(self._parts[0], self._options.format):
+            return text_columns(self.first, wanted, source)
+        return text_columns(self._load(self._parts[0], False), None, source, "name two with --columns")
+
+    def _load(self, source: str, as_written: bool = True) -> Dataset:
+        options = self._options
+        return load_table(source, format=options.format, split=options.split, sql=options.sql, as_written=as_written)
 
 
 def score_command(options: argparse.Namespace) -> int:
@@ -68,7 +80,6 @@ def score_command(options: argparse.Namespace) -> int:
     if options.chunk < 1:
         raise ConfigError(f"--chunk {options.chunk}: must be 1 or more")
     source = Input(options)
-    columns = text_columns(source.first, options.columns, options.input)
     work = PairScoring.of(options.model, options.backend, options.max_length)
     names = score_names(work.artifact(), source.first, options.score_column)
     count = 0
@@ -77,7 +88,7 @@ def score_command(options: argparse.Namespace) -> int:
         writing(options.output) as write,
         tqdm(total=source.rows, desc="score", unit="pair") as progress,
     ):
-        for block in scored(source.blocks(options.chunk), columns, names, engine, work):
+        for block in scored(source.blocks(options.chunk), source.columns, names, engine, work):
             write(block)
             count += block.num_rows
             progress.update(block.num_rows)
@@ -85,7 +96,9 @@ def score_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def text_columns(table: Dataset, wanted: Sequence[str] | None, source: str) -> tuple[str, str]:
+def text_columns(
+    table: Dataset, wanted: Sequence[str] | None, source: str, remedy: str = "choose other data"
+) -> tuple[str, str]:
     """The columns of query and document: those that are asked for, else the first two that hold texts."""
     texts = [
         name for name, kind in table.features.items() if getattr(kind, "dtype", None) in ("string", "large_string")
@@ -97,7 +110,7 @@ def text_columns(table: Dataset, wanted: Sequence[str] | None, source: str) -> t
             raise DataError(f"{source}: column {name!r} holds no texts; choose others with --columns")
     chosen = list(wanted) if wanted else texts[:2]
     if len(chosen) < 2:
-        raise DataError(f"{source}: has {len(texts)} columns of texts, but a pair needs two; choose other data")
+        raise DataError(f"{source}: has {len(texts)} columns of texts, but a pair needs two; {remedy}")
     return chosen[0], chosen[1]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -19,14 +20,21 @@ from training.errors import DataError
 
 BLOCK_BYTES = 1 << 26
 """Arrow wants the longest line to fit into a block."""
+EXACT = 2**53
+"""Up to here each whole number is a float."""
+IsText = Callable[[pa.DataType], bool]
 
 
-def read(path: Path, kind: str) -> Dataset:
-    """The whole file. Raises DataError."""
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+"""Of formats whose values have only the types that a reader finds in them."""
+
+
+def read(path: Path, kind: str, as_written: bool = False) -> Dataset:
+    """The whole file; `as_written` makes texts of values that have no types. Raises DataError."""
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; write rows into it, or name another")
     try:
-        table = READERS[kind](path)
+        table = _csv(path, DELIMITERS[kind], True) if as_written and kind in DELIMITERS else READERS[kind](path)
         _check_names(table.column_names, path)
         return Dataset(_plain(table))
     except DataError:
@@ -39,7 +47,7 @@ def read(path: Path, kind: str) -> Dataset:
         ) from error
 
 
-def _csv(path: Path, delimiter: str = ",") -> pa.Table:
+def _csv(path: Path, delimiter: str = DELIMITERS["csv"], as_written: bool = False) -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
     def read(types: Mapping[str, pa.DataType], use_threads: bool = True) -> pa.Table:
@@ -50,7 +58,7 @@ def _csv(path: Path, delimiter: str = ",") -> pa.Table:
     types: dict[str, pa.DataType] = {}
     try:
         table = read(types)
-        if types := _read_as_text(table.schema):
+        if types := _read_as_text(table.schema, _is_no_text if as_written else _is_date_or_bytes):
             table = read(types)
     except pa.ArrowInvalid:
         table = read(types, use_threads=False)  # fails again, but one thread knows the row
@@ -58,17 +66,19 @@ def _csv(path: Path, delimiter: str = ",") -> pa.Table:
 
 
 def _tsv(path: Path) -> pa.Table:
-    return _csv(path, "\t")
+    return _csv(path, DELIMITERS["tsv"])
 
 
 def _json_lines(path: Path) -> pa.Table:
     block = pa.json.ReadOptions(block_size=BLOCK_BYTES)
     try:
         table = pa.json.read_json(path, read_options=block)
-        if types := _read_as_text(table.schema):
+        if types := _read_as_text(table.schema, pa.types.is_temporal):
             parse = pa.json.ParseOptions(explicit_schema=pa.schema(list(types.items())))
             table = pa.json.read_json(path, read_options=block, parse_options=parse)
         table.validate(full=True)  # Arrow's reader takes texts in any encoding
+        if any(_has_rounded(column) for column in table.columns):
+            return table_of([row for _, row in read_objects(path)], path)
     except pa.ArrowException:  # Arrow's message has no line; this reader's errors have
         return table_of([row for _, row in read_objects(path)], path)
     return table
@@ -134,6 +144,10 @@ def table_of_columns(columns: Mapping[str, Iterable[Any]], source: object) -> pa
             arrays[name] = pa.array(values)
         except (pa.ArrowException, TypeError, OverflowError) as error:
             row = _first_misfit(values)
+            if isinstance(error, OverflowError):
+                raise DataError(
+                    f"{source}, row {row + 1}: column {name!r} holds a number of more than 64 bits; write it as a text"
+                ) from error
             raise DataError(
                 f"{source}, row {row + 1}: column {name!r} holds {type(values[row]).__name__} "
                 f"after values of another type ({error}); write one type in a column"
@@ -163,17 +177,31 @@ def _check_names(names: Sequence[str], path: Path) -> None:
         raise DataError(f"{path}: two columns have the name {twice!r}; rename one of them in the file")
 
 
-def _read_as_text(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """The types to read columns with that Arrow took for dates, or for bytes as they are no UTF-8: texts are texts."""
-    wanted = {field.name: (field.type, _changed(field.type, _is_date_or_bytes)) for field in schema}
+def _has_rounded(column: pa.ChunkedArray) -> bool:
+    """Whether numbers may have been whole ones that a float cannot hold, of which Arrow's reader made floats."""
+    if pa.types.is_list(column.type):
+        return _has_rounded(pc.list_flatten(column))
+    if pa.types.is_struct(column.type):
+        return any(_has_rounded(field) for field in column.flatten())
+    return pa.types.is_floating(column.type) and (pc.max(pc.abs(column)).as_py() or 0) >= EXACT
+
+
+def _read_as_text(schema: pa.Schema, is_text: IsText) -> dict[str, pa.DataType]:
+    """The types to read columns with in which Arrow found something else, such as dates."""
+    wanted = {field.name: (field.type, _changed(field.type, is_text)) for field in schema}
     return {name: new for name, (old, new) in wanted.items() if new != old}
 
 
 def _is_date_or_bytes(kind: pa.DataType) -> bool:
+    """What texts in CSV are taken for; the bytes are those that are no UTF-8."""
     return bool(pa.types.is_temporal(kind) or pa.types.is_binary(kind))
 
 
-def _changed(kind: pa.DataType, is_text: Callable[[pa.DataType], bool]) -> pa.DataType:
+def _is_no_text(kind: pa.DataType) -> bool:
+    return not pa.types.is_string(kind)
+
+
+def _changed(kind: pa.DataType, is_text: IsText) -> pa.DataType:
     """A text for what `is_text` says is one, in lists too."""
     if is_text(kind):
         return pa.string()

@@ -38,6 +38,7 @@ def load_table(
     columns: Sequence[str] | Mapping[str, str] | None = None,
     sql: str | None = None,
     connection: Any = None,
+    as_written: bool = False,
 ) -> Dataset:
     """The rows of a file, a saved directory, a database or a Hub dataset.
 
@@ -45,6 +46,7 @@ def load_table(
     when it is written as "hub:owner/name" or "hub:owner/name:config", or with format "hub".
     `split` is a name, a slice or both: "train", "[:1000]", "test[10%:90%]"; a file is one split named "train".
     `columns` selects and orders columns, and renames them where it maps old names to new ones.
+    `as_written` leaves the values of CSV and TSV files texts, also where they look like numbers.
     `sql` is a query; `connection` an open DB-API connection, a path of an SQLite file or a database URL.
     Raises DataError naming the source, the column or row, and the remedy.
     """
@@ -53,7 +55,7 @@ def load_table(
     if sql is not None and kind != "sql":
         raise DataError(f"{shown}: a query, but the format is {kind}; leave `sql` out, or give a database")
     name, part = parse_split(split, shown)
-    table = _read(source, kind, name, sql, connection)
+    table = _read(source, kind, name, sql, connection, as_written)
     if part is not None:
         table = table.select(chosen_rows(len(table), part, shown, split))
     if columns is not None:
@@ -61,6 +63,11 @@ def load_table(
     if not len(table):
         raise DataError(f"{shown}: no rows{f' in split {split!r}' if split else ''}; check the data and the split")
     return table
+
+
+def is_untyped(path_or_hub_id: str, format: str | None = None) -> bool:  # noqa: A002  # as above
+    """Whether values have only the types that a reader finds in them, as in CSV and TSV. Raises DataError."""
+    return _kind_of(path_or_hub_id, format, None)[1] in table_files.DELIMITERS
 
 
 def _kind_of(source: str, kind: str | None, connection: Any) -> tuple[str, str]:
@@ -89,7 +96,7 @@ def _guess(source: str, connection: Any) -> str:
     return found
 
 
-def _read(source: str, kind: str, split: str, sql: str | None, connection: Any) -> Dataset:
+def _read(source: str, kind: str, split: str, sql: str | None, connection: Any, as_written: bool) -> Dataset:
     if kind == "hub":
         return _from_hub(source, split)
     if kind == "saved":
@@ -104,7 +111,7 @@ def _read(source: str, kind: str, split: str, sql: str | None, connection: Any) 
     path = Path(source)
     if not path.is_file():
         raise DataError(f"{source}: no such file; check the path")
-    return table_files.read(path, kind)
+    return table_files.read(path, kind, as_written)
 
 
 def _from_disk(path: Path, split: str) -> Dataset:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,61 @@ def test_sql_chooses_rows_of_a_database(reranker_dir: Path, tmp_path: Path) -> N
     command = ["score", str(reranker_dir), str(tmp_path / "pairs.db"), "--output", str(output)]
     assert main([*command, "--sql", query]) == 0
     assert [(row["query"], row["answer"]) for row in read(output)] == FACTS[:3]
+
+
+CODES = ["007", "1.10", "12345678901234567890123", "true", "", "2024-01-01", "1e3", "x"]
+
+
+def write_codes(path: Path, codes: Sequence[str]) -> list[dict[str, str]]:
+    """Pairs behind a column of codes."""
+    rows = [{"code": code, "query": pair[0], "answer": pair[1]} for code, pair in zip(codes, FACTS, strict=True)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+@pytest.mark.parametrize("codes", [CODES, *([code] * 8 for code in CODES)], ids=["mixed", *CODES])
+@pytest.mark.parametrize(("suffix", "written"), [(".csv", ".csv"), (".tsv", ".jsonl"), (".csv", ".parquet")])
+def test_values_come_out_as_they_were_written(
+    suffix: str, written: str, codes: list[str], reranker_dir: Path, tmp_path: Path
+) -> None:
+    """Regression: 007 came out as 7, 1.10 as 1.1 and a long id as 1.2345678901234568e+22."""
+    rows = write_codes(tmp_path / f"pairs{suffix}", codes)
+    output = tmp_path / f"out{written}"
+    command = ["score", str(reranker_dir), str(tmp_path / f"pairs{suffix}"), "--output", str(output)]
+    assert main([*command, "--columns", "query", "answer"]) == 0
+    assert [{name: row[name] for name in rows[0]} for row in read(output)] == rows
+
+
+def test_numbers_are_texts_only_where_they_are_asked_for(
+    reranker_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So ids before the pair are not taken for the query."""
+    rows = write_codes(tmp_path / "pairs.csv", ["007"] * 8)
+    command = ["score", str(reranker_dir), str(tmp_path / "pairs.csv"), "--output", str(tmp_path / "out.csv")]
+    model = CrossEncoder.load(reranker_dir)
+    assert main(command) == 0
+    assert np.allclose([float(row["score"]) for row in read(tmp_path / "out.csv")], model.predict(FACTS), atol=1e-6)
+    assert main([*command, "--overwrite", "--columns", "query", "code"]) == 0
+    expected = model.predict([(row["query"], row["code"]) for row in rows])
+    assert np.allclose([float(row["score"]) for row in read(tmp_path / "out.csv")], expected, atol=1e-6)
+    (tmp_path / "pairs.csv").write_text("query,answer\nwhen,1984\n")
+    assert main([*command, "--overwrite"]) == 2
+    assert "has 1 columns of texts, but a pair needs two; name two with --columns" in capsys.readouterr().err
+
+
+def test_files_may_differ_in_what_their_values_look_like(reranker_dir: Path, tmp_path: Path) -> None:
+    """Regression: codes that are all numbers in one file only were columns of different types."""
+    (tmp_path / "pairs").mkdir()
+    rows = [
+        row
+        for name, code in (("a", "007"), ("b", "b7"), ("c", "1.10"))
+        for row in write_codes(tmp_path / "pairs" / f"{name}.csv", [code] * 8)
+    ]
+    assert main(["score", str(reranker_dir), str(tmp_path / "pairs"), "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert [row["code"] for row in read(tmp_path / "out.jsonl")] == [row["code"] for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,25 @@ def test_text_formats_may_be_compressed(name: str, tmp_path: Path) -> None:
     assert load_table(str(path)).to_list() == ROWS
 
 
+@pytest.mark.parametrize("nested", [lambda n: n, lambda n: [1, n], lambda n: {"a": [{"b": n}]}])
+def test_whole_numbers_are_kept_or_refused(nested: Callable[[int], Any], tmp_path: Path) -> None:
+    """Regression: numbers of more than 64 bits, or beside fractions, became the nearest float."""
+    path = tmp_path / "x.jsonl"
+
+    def write(*values: Any) -> None:
+        path.write_text("".join(json.dumps({"id": nested(value)}) + "\n" for value in values))
+
+    for values in ([7, 2**63 - 1], [0.5, 1e300], [0.5, 2**53]):
+        write(*values)
+        assert load_table(path)["id"] == [nested(value) for value in values]
+    write(7, 12345678901234567890123)
+    with pytest.raises(DataError, match=r"row 2: column 'id' holds a number of more than 64 bits; write it as a text"):
+        load_table(path)
+    write(0.5, 2**53 + 1)
+    with pytest.raises(DataError, match=r"row 2: column 'id' holds .*9007199254740993"):
+        load_table(path)
+
+
 def test_the_format_can_be_given(tmp_path: Path) -> None:
     write_csv(tmp_path / "rows.txt")
     assert load_table(tmp_path / "rows.txt", format="csv").to_list() == ROWS
