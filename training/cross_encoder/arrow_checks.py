@@ -56,7 +56,10 @@ def text_problem(column: pa.Array) -> Problem | None:
         return Problem("is None", row)
     if not is_text(column.type):
         kind = "a list" if is_list(column.type) else str(column.type)
-        return Problem(f"is {kind}, but a text is needed: choose the columns with dataset.select_columns")
+        return Problem(
+            f"is {kind}, but a text is needed: choose the columns with dataset.select_columns (in a recipe: columns), "
+            "or make texts of numbers with dataset.cast_column (in a recipe's table: quote them in JSON lines)"
+        )
     row = first(blank(column))
     return None if row is None else Problem("is empty", row)
 
@@ -96,7 +99,7 @@ def range_problem(column: pa.Array, lowest: float, highest: float, advice: str, 
     """The first row with a number outside the range, other than `besides`."""
     if is_list(column.type):
         return None
-    values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     outside = (values < lowest) | (values > highest)
     if besides is not None:
         outside &= values != besides
@@ -127,6 +130,8 @@ def fixed_length_problem(lengths: Any, allowed: Set[int], what: str) -> Problem 
 
 def blank(column: pa.Array) -> pa.Array:
     """Whether each text is empty or white space alone."""
+    if pa.types.is_string_view(column.type):  # which Arrow's functions do not take
+        column = column.cast(pa.large_string())
     return pc.or_(pc.equal(pc.binary_length(column), 0), pc.utf8_is_space(column))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from datasets import Dataset, IterableDataset
 
@@ -71,6 +72,7 @@ def test_right_data_of_every_kind_passes(ranker: CrossEncoder, classifier: Cross
         ({"a": TEXTS, "label": [0, 1, 0]}, "needs exactly 2 input columns .* dataset.select_columns"),
         ({"a": TEXTS, "b": TEXTS, "c": TEXTS, "label": [0, 1, 0]}, r"columns that are no labels are \['a', 'b', 'c'\]"),
         ({"id": [1, 2, 3], "b": TEXTS, "label": [0, 1, 0]}, "column 'id': is int64, but a text is needed"),
+        ({"id": [1, 2, 3], "b": TEXTS, "label": [0, 1, 0]}, "texts of numbers with dataset.cast_column .*JSON lines"),
         ({"a": TEXTS, "b": ["x", None, "z"], "label": [0, 1, 0]}, "column 'b', row 1: is None: fill it or drop"),
         ({"a": TEXTS, "b": ["x", "y", ""], "label": [0, 1, 0]}, "column 'b', row 2: is empty: drop such rows"),
         ({"a": TEXTS, "b": ["x", " \n", "z"], "label": [0, 1, 0]}, "column 'b', row 1: is empty"),
@@ -80,10 +82,21 @@ def test_right_data_of_every_kind_passes(ranker: CrossEncoder, classifier: Cross
         ({"a": TEXTS, "b": TEXTS, "label": [0.0, None, 1.0]}, "column 'label', row 1: is None"),
         ({"a": TEXTS, "b": TEXTS, "label": [0.0, float("nan"), 1.0]}, "column 'label', row 1: is nan"),
         ({"a": TEXTS, "b": TEXTS, "label": [0.0, 1.0, 4.0]}, "column 'label', row 2: is 4.0, but .* from 0 to 1"),
+        ({"a": TEXTS, "b": TEXTS, "label": [0, 1, 2**53 + 1]}, "row 2: is 9007199254740993, but .* from 0 to 1"),
     ],
 )
 def test_wrong_pairs_are_refused(ranker: CrossEncoder, columns: dict[str, list[Any]], message: str) -> None:
     refused(data(**columns), BinaryCrossEntropyLoss(ranker), message)
+
+
+def test_views_of_texts_are_texts(ranker: CrossEncoder) -> None:
+    """Regression: Arrow's functions do not take them. They come from polars."""
+    views = pa.array(["x", "y", " "], pa.string_view())
+    rows = Dataset(pa.table({"a": TEXTS, "b": views, "label": [0, 1, 0]}))
+    refused(rows, BinaryCrossEntropyLoss(ranker), "column 'b', row 2: is empty")
+    lists = pa.array([["x"], ["y"], [""]], pa.list_(pa.string_view()))
+    rows = Dataset(pa.table({"a": TEXTS, "b": lists, "label": [[0], [1], [0]]}))
+    refused(rows, ListNetLoss(ranker), "column 'b', row 2: has a text that is empty")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +126,7 @@ def test_wrong_lists_are_refused(ranker: CrossEncoder, columns: dict[str, list[A
 def test_wrong_classes_are_refused(classifier: CrossEncoder) -> None:
     loss = CrossEntropyLoss(classifier)
     refused(data(a=TEXTS, b=TEXTS, label=[0, 3, 1]), loss, "row 1: is 3, but the model has the classes 0 to 2")
+    refused(data(a=TEXTS, b=TEXTS, label=[0, 2**63 - 1, 1]), loss, "row 1: is 9223372036854775807, but the model has")
     refused(data(a=TEXTS, b=TEXTS, label=[0.0, 1.0, 1.0]), loss, "is double, but .* integer class ids")
     refused(data(a=TEXTS, b=TEXTS, label=[[0.5, 0.5]] * 3), loss, "row 0: has 2 numbers, but should have 3")
 
