@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.cross_encoder.evaluation.class_metrics import binary_labels, check_pairs, single_scores
+from training.cross_encoder.evaluation.class_metrics import binary_labels, check_pairs, class_labels, single_scores
 from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
 from training.cross_encoder.evaluation.scoring import report
 from training.evaluation.processes import Pair
@@ -39,7 +39,7 @@ class CEBinaryAccuracyEvaluator(EvaluatorOfPairs):
     ) -> None:
         super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.labels = binary_labels(np.asarray(labels))
+        self.labels = binary_labels(class_labels(labels))
         self.threshold = threshold
         self.csv_headers = ["epoch", "steps", "Accuracy"]
         self.primary_metric = "accuracy"

@@ -6,9 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from training.cross_encoder.evaluation.class_metrics import binary_labels, check_pairs, single_scores
+from training.cross_encoder.evaluation.class_metrics import binary_labels, check_pairs, class_labels, single_scores
 from training.cross_encoder.evaluation.classification import BINARY_HEADERS, binary_metrics, log_binary
 from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
 from training.cross_encoder.evaluation.scoring import report
@@ -40,7 +38,7 @@ class CEBinaryClassificationEvaluator(EvaluatorOfPairs):
     ) -> None:
         super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.labels = binary_labels(np.asarray(labels))
+        self.labels = binary_labels(class_labels(labels))
         self.csv_headers = BINARY_HEADERS
         self.primary_metric = "average_precision"
 

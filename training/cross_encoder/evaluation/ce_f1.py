@@ -10,6 +10,7 @@ import numpy as np
 
 from training.cross_encoder.evaluation.class_metrics import (
     check_pairs,
+    class_labels,
     class_scores,
     f1_averages,
     f1_of_class,
@@ -45,7 +46,7 @@ class CEF1Evaluator(EvaluatorOfPairs):
     ) -> None:
         super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.labels = np.asarray(labels)
+        self.labels = class_labels(labels)
         self.binary = bool(np.isin(self.labels, (0, 1)).all())
         averages = ["Binary_F1"] if self.binary else ["Macro_F1", "Micro_F1", "Weighted_F1"]
         self.csv_headers = ["epoch", "steps", *averages]

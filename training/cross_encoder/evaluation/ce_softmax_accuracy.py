@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.cross_encoder.evaluation.class_metrics import check_pairs, class_scores
+from training.cross_encoder.evaluation.class_metrics import check_pairs, class_labels, class_scores
 from training.cross_encoder.evaluation.of_pairs import EvaluatorOfPairs
 from training.cross_encoder.evaluation.scoring import report
 from training.evaluation.processes import Pair
@@ -38,7 +38,7 @@ class CESoftmaxAccuracyEvaluator(EvaluatorOfPairs):
     ) -> None:
         super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.labels = np.asarray(labels)
+        self.labels = class_labels(labels)
         self.csv_headers = ["epoch", "steps", "Accuracy"]
         self.primary_metric = "accuracy"
 

@@ -71,6 +71,17 @@ def f1_of_class(labels: Array, predicted: Array, wanted: int = 1) -> float:
     return float(2 * right / sizes) if sizes else 0.0
 
 
+def class_labels(labels: Sequence[Any]) -> Array:
+    """`labels` as integers, True and False as 1 and 0. Raises ValueError for what is no class id."""
+    found = np.asarray(labels)
+    if found.dtype.kind in "iu":
+        return found
+    odd = [each for each in found.tolist() if not (isinstance(each, int | float) and float(each).is_integer())]
+    if odd:
+        raise ValueError(f"labels are class ids, which are integers; found {odd[0]!r}; map the labels to 0, 1, ...")
+    return found.astype(np.int64)
+
+
 def binary_labels(labels: Array) -> Array:
     """`labels` as they are. Raises ValueError unless they are 0 and 1, as scores of one output need them."""
     if not np.isin(labels, (0, 1)).all():
@@ -96,21 +107,23 @@ def single_scores(scores: Array) -> Array:
         raise ValueError(
             f"one score per pair is needed, the model gave the shape {scores.shape}; use a model with num_labels=1"
         )
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} scores are NaN or infinite; "
-            "has the training diverged?"
-        )
-    return scores
+    return _finite(scores)
 
 
 def class_scores(scores: Array) -> Array:
-    """`scores` as they are. Raises ValueError unless there are several per pair."""
+    """`scores` as they are. Raises ValueError unless they are finite and several per pair."""
     if scores.ndim != 2:
         raise ValueError(
             f"several scores per pair are needed, the model gave the shape {scores.shape}; use a model with "
             "num_labels of 2 or more"
         )
+    return _finite(scores)
+
+
+def _finite(scores: Array) -> Array:
+    wrong = np.count_nonzero(~np.isfinite(scores))
+    if wrong:
+        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite; has the training diverged?")
     return scores
 
 

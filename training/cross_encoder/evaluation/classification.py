@@ -6,14 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from training.cross_encoder.evaluation.class_metrics import (
     Array,
     best_accuracy,
     best_f1,
     binary_labels,
     check_pairs,
+    class_labels,
     class_scores,
     f1_averages,
     single_scores,
@@ -37,8 +36,9 @@ class CrossEncoderClassificationEvaluator(EvaluatorOfPairs):
     A model with one output is a binary classifier: keys `accuracy` and `f1`, each at its best threshold, their
     `..._threshold`, `precision` and `recall` of that F1, and the primary `average_precision`. A model with more
     outputs predicts the class of the largest: keys `f1_micro`, `f1_weighted` and the primary `f1_macro`.
-    Raises ValueError if there are no pairs or not one label for each, and for labels other than 0 and 1 where the
-    model has one output. Other keyword arguments are taken and ignored, as older scripts need it.
+    Raises ValueError if there are no pairs or not one label for each, for labels that are no class ids, and for
+    others than 0 and 1 where the model has one output. Other keyword arguments are taken and ignored, as older
+    scripts need it.
     """
 
     title = "CrossEncoderClassificationEvaluator"
@@ -57,7 +57,7 @@ class CrossEncoderClassificationEvaluator(EvaluatorOfPairs):
     ) -> None:
         super().__init__(sentence_pairs, name, prompt_name, batch_size, show_progress_bar, write_csv)
         check_pairs(sentence_pairs, labels)
-        self.labels = np.asarray(labels)
+        self.labels = class_labels(labels)
 
     def metric_names(self, model: Any) -> list[str]:
         """Seven keys for a model with one output, else three."""

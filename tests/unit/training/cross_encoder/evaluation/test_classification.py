@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,3 +102,29 @@ def test_labels_that_one_output_cannot_have_are_refused() -> None:
 def test_scores_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="1 of 2 scores are NaN or infinite"):
         CrossEncoderClassificationEvaluator(pairs(2), [0, 1])(FakeModel([0.1, float("nan")]))
+
+
+@pytest.mark.parametrize("labels", [[True, False, True], np.array([True, True, False]), [1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("num_labels", [1, 2])
+def test_truth_values_are_the_classes_0_and_1(labels: Any, num_labels: int, tmp_path: Path) -> None:
+    """Regression: truth values were a TypeError of NumPy's for a model with one output."""
+    scores = [0.1, 0.9, 0.4] if num_labels == 1 else np.eye(2)[[0, 1, 1]]
+    found = assert_same(
+        CrossEncoderClassificationEvaluator(pairs(3), labels), Reference(pairs(3), labels), scores, tmp_path, num_labels
+    )
+    assert 0 < found["f1" if num_labels == 1 else "f1_macro"] < 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "odd"), [(["no", "yes"], "'no'"), ([1, None], "None"), ([0, 0.5], r"0\.5"), ([0, float("nan")], "nan")]
+)
+def test_labels_that_are_no_class_ids_are_refused_before_training(labels: list[Any], odd: str) -> None:
+    """Regression: names of classes agreed with no prediction, and the F1 score was 0."""
+    with pytest.raises(ValueError, match=rf"integers; found {odd}; map the labels to 0, 1, \.\.\."):
+        CrossEncoderClassificationEvaluator(pairs(2), labels)
+
+
+def test_outputs_that_are_not_numbers_are_refused() -> None:
+    """Regression: NaN was taken for the largest output."""
+    with pytest.raises(ValueError, match="2 of 6 scores are NaN or infinite; has the training diverged"):
+        CrossEncoderClassificationEvaluator(pairs(2), [0, 1])(FakeModel([[0, 1, np.nan], [np.inf, 0, 1]], 3))

@@ -149,6 +149,18 @@ def test_binary_labels_and_samples_are_checked_before_training() -> None:
         CERerankingEvaluator([{"query": "q", "positive": [], "negative": ["a"]}])
 
 
+@pytest.mark.parametrize(
+    "kind", [CEBinaryAccuracyEvaluator, CEBinaryClassificationEvaluator, CEF1Evaluator, CESoftmaxAccuracyEvaluator]
+)
+def test_labels_may_be_truth_values_and_no_names(kind: Any) -> None:
+    """Regression: truth values were a TypeError of NumPy's in one, names of classes agreed with no prediction."""
+    model = FakeModel(np.eye(2)[[0, 1, 0, 1]], 2) if kind is CESoftmaxAccuracyEvaluator else FakeModel(SCORES)
+    truths = [bool(label) for label in LABELS]
+    assert kind(PAIRS, truths)(model) == kind(PAIRS, LABELS)(model)
+    with pytest.raises(ValueError, match="found 'no'; map the labels to 0, 1"):
+        kind(PAIRS, ["no", "yes"] * 2)
+
+
 def test_the_module_path_of_the_library_holds_them() -> None:
     from training.cross_encoder.evaluation import deprecated
 
