@@ -269,7 +269,29 @@ SAMPLE = {"query": "what", "positive": "x", "negative": ["y"]}
         ("reranking", [LIST, {**LIST, "a": None}], r"row 1: column 'a' holds no text"),
         ("reranking", [LIST, LIST], r"no list has a label above 0; correct column 'label'"),
         ("reranking", [{"a": "what", "b": "x"}], r"has the columns a, b, but lists need query, positive and negative"),
-        ("reranking", [SAMPLE, {**SAMPLE, "positive": None}], r"sample 1: a 'positive' key is required"),
+        ("reranking", [LIST, {**LIST, "label": [1, float("nan")]}], r"row 1: column 'label' holds nan, but grades are"),
+        (
+            "reranking",
+            [{**LIST, "label": ["1", "0"]}],
+            r"row 0: column 'label' holds '1', but .*; correct it, or leave",
+        ),
+        (
+            "reranking",
+            [{**LIST, "b": [7, 8]}],
+            r"row 0: column 'b' holds 7, but texts are needed; correct it, or leave",
+        ),
+        ("reranking", [SAMPLE, {**SAMPLE, "query": None}], r"row 1: column 'query' holds no text; correct it"),
+        ("reranking", [SAMPLE, {**SAMPLE, "positive": None}], r"row 1: column 'positive' holds None, but texts are"),
+        ("reranking", [SAMPLE, {**SAMPLE, "negative": None}], r"row 1: column 'negative' holds None, but texts are"),
+        ("reranking", [SAMPLE, {**SAMPLE, "negative": ["y", None]}], r"row 1: column 'negative' holds None, but texts"),
+        ("reranking", [{"query": "what", "positive": ["x"], "documents": [7]}], r"row 0: column 'documents' holds 7"),
+        (
+            "reranking",
+            [{**SAMPLE, "relevance": [float("nan")]}],
+            r"row 0: column 'relevance' holds nan, but grades are",
+        ),
+        ("reranking", [{**SAMPLE, "relevance": 2}], r"row 0: column 'relevance' holds 2, but grades are a list"),
+        ("reranking", [SAMPLE, {**SAMPLE, "documents": ["x"]}], r"sample 1: exactly one of"),
     ],
 )
 def test_tables_that_cannot_be_evaluated_are_refused(
