@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from datasets import Value, concatenate_datasets
 from tqdm import tqdm
 
@@ -62,7 +63,7 @@ def load_parts(recipe: Recipe, model: Any = None) -> list[Part]:
             rows = read_table(dataset, recipe.data_root)
             check_table(dataset, rows, loss, recipe.num_labels, model)
             rows = rows.select(draw(range(len(rows)), dataset.limit, rng)) if dataset.limit else rows
-            rows = with_number_labels(rows, loss, recipe.num_labels)
+            rows = with_number_labels(rows, loss, recipe.num_labels, dataset.name)
         else:
             negatives = dataset.negatives or recipe.negatives
             found = examples_of(dataset, kind, recipe.data_root, negatives, rng)
@@ -141,7 +142,7 @@ def pairs_of_table(dataset: Dataset, root: Path) -> list[Pair]:
     return pairs
 
 
-def with_number_labels(rows: datasets.Dataset, loss: Loss | None, num_labels: int) -> datasets.Dataset:
+def with_number_labels(rows: datasets.Dataset, loss: Loss | None, num_labels: int, name: str) -> datasets.Dataset:
     """Whole numbers as floats where the loss takes any number, so that such sets can be mixed with others."""
     label = label_column(rows.column_names)
     scalar = loss_class(loss, num_labels).labels == "scalar"
@@ -151,7 +152,13 @@ def with_number_labels(rows: datasets.Dataset, loss: Loss | None, num_labels: in
         or not str(rows.features[label]).startswith(("Value('int", "Value('bool", "Value('u"))
     ):
         return rows
-    return rows.cast_column(label, Value("float64"))
+    try:
+        return rows.cast_column(label, Value("float64"))
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"dataset {name!r}, column {label!r}: a float has not all of its digits ({error}); scale the numbers, or "
+            "write them as fractions"
+        ) from error
 
 
 def training_data(parts: Sequence[Part], recipe: Recipe) -> TrainingData:

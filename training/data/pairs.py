@@ -27,6 +27,8 @@ def read_pairs(path: Path, split: str) -> list[Pair]:
     """
     path = find(path)
     name, part = parse_split(split, str(path))
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty; write rows into it, or name another")
     pairs = []
     for number, row in read_objects(path):
         if name and row.get("split", name) != name:

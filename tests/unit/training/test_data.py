@@ -118,7 +118,8 @@ def test_pools_come_in_the_order_of_their_ranks(tmp_path: Path) -> None:
         ('{"query": "a", "answer": "b", "label": 0.5}', "column 'label' is 0.5"),
         ('["a", "b"]', "holds list, not an object"),
         ("query,answer", "line 1: not JSON"),
-        ("", "no row of split 'train'"),
+        ("", "the file is empty; write rows into it"),
+        ("\n", "no row of split 'train'"),
     ],
 )
 def test_broken_pairs_are_named_by_line_and_column(tmp_path: Path, content: str, message: str) -> None:

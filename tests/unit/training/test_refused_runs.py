@@ -62,6 +62,13 @@ def test_a_wrong_row_is_named_by_its_own_data_set_and_number(recipe: Recipe, tmp
     assert not recipe.output.with_name("model.work").exists()
 
 
+def test_whole_numbers_that_a_float_cannot_hold_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    write_lines(tmp_path / "rows.jsonl", [{"a": "what", "b": "x", "label": 2**53 + 1}])
+    sets = [{"name": "mine", "path": tmp_path / "rows.jsonl"}]
+    with pytest.raises(DataError, match=r"dataset 'mine', column 'label': a float has not all of its digits .*scale"):
+        train(changed(recipe, datasets=sets, loss={"name": "MSELoss"}))
+
+
 @pytest.mark.parametrize("rows", [[{"a": "x"}], [{"label": 1.0}], [{"a;b": "what;x"}]])
 def test_a_table_without_two_texts_is_refused(recipe: Recipe, tmp_path: Path, rows: list[dict[str, object]]) -> None:
     write_lines(tmp_path / "rows.jsonl", rows)
