@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from training.cross_encoder.encoders import Encoders
 from training.cross_encoder.fit import FitMixin
 from training.cross_encoder.forward import score_rows
 from training.cross_encoder.graph import Graph
+from training.cross_encoder.input_names import input_names
 from training.cross_encoder.inputs import is_single
 from training.cross_encoder.legacy_arguments import legacy_init, warn_once
 from training.cross_encoder.loading import Library, Loaded, Wishes, load, read_library
@@ -261,7 +261,7 @@ class CrossEncoder(Predictor, FitMixin, PeftAdapterMixin, OlderNames, Preprocess
         network = self.network
         if isinstance(network, Composite):
             return network.scored(features if not kwargs else {**features, **kwargs})
-        known = inspect.signature(network.forward).parameters
+        known = input_names(network)
         arguments = {name: value for name, value in {**features, **kwargs}.items() if name in known}
         features["scores"] = network(**{**arguments, "return_dict": True}).logits
         return features

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from app.model.bucketing import Budget, cut_batches
 from app.model.types import Encoded
 from training.cross_encoder.encoding import Padding, row_types
+from training.cross_encoder.input_names import input_names
 
 MIN_FILL = 0.7
 """The shortest row of a batch has at least this share of the longest one's tokens."""
@@ -24,9 +23,7 @@ class PaddedScorer:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._device = next(model.parameters()).device
-        adapted: Any = model
-        base = adapted.get_base_model() if hasattr(model, "get_base_model") else adapted
-        self._typed = "token_type_ids" in inspect.signature(base.forward).parameters
+        self._typed = "token_type_ids" in input_names(model)
 
     def cut(self, lengths: Sequence[int], budget: int) -> list[range]:
         """Chunks of at most `budget` padded tokens; `lengths` must fall."""

@@ -29,13 +29,16 @@ ENCODERS: dict[str, type[Network]] = {
 }
 """Encoders without a head, whose hidden states are pooled."""
 PLAIN = ("torch.nn.modules.", "transformers.activations")
+AUTHORS = ("torch.", "transformers.")
+"""Where forward passes, and what decorates them, are written: a patched one comes from elsewhere."""
 
 
 def network_of(model: nn.Module, families: Mapping[str, type[Network]] = FAMILIES) -> type[Network] | None:
     """The network among `families` that computes what `model` computes, or None where only the model itself can.
 
     None for other architectures, and where something was put into the model that its own forward pass would meet:
-    hooks, adapters, quantised or otherwise replaced layers, wrapped weights, gradient checkpointing, compilation.
+    hooks, adapters, quantised or otherwise replaced layers, patched forward passes, wrapped weights, gradient
+    checkpointing, compilation.
     """
     kind = type(model)
     network = families.get(f"{kind.__module__}.{kind.__qualname__}")
@@ -61,11 +64,17 @@ def _untouched(module: nn.Module, home: str) -> bool:
     return (
         (where == home or where.startswith(PLAIN))
         and "forward" not in state
+        and _author(type(module).forward).startswith(AUTHORS)
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks)
         and module._compiled_call_impl is None
         and not state.get("gradient_checkpointing", False)
     )
+
+
+def _author(forward: Any) -> str:
+    """The module in which its outermost function is written; `functools.wraps` would hide it from `__module__`."""
+    return str(getattr(forward, "__globals__", {}).get("__name__", ""))
 
 
 def _plain_parameters(model: nn.Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from training.cross_encoder.input_names import input_names
 from training.cross_encoder.modules.logit_score import LogitScore
 from training.cross_encoder.modules.setup import GENERATION, Setup
 from training.sentence_transformer.modules.module import Features
@@ -25,14 +25,13 @@ class Composite(nn.Module):
         super().__init__()
         self.model, self.tail = model, nn.ModuleList(tail)
         self._setup = setup
-        self._known = inspect.signature(self.get_base_model().forward).parameters
+        self._known = input_names(model)
         self.config = SimpleNamespace(num_labels=labels_of(model.config, self.tail))
 
     def get_base_model(self) -> nn.Module:
-        """The transformer, below an adapter's wrapper."""
-        model: Any = self.model
-        base: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return base
+        """The transformer, whose inputs are those of the whole."""
+        transformer: nn.Module = self.model
+        return transformer
 
     def forward(self, **inputs: Any) -> SequenceClassifierOutput:
         """Scores as `logits`, shape (rows, labels)."""

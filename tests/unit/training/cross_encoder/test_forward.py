@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -151,6 +152,17 @@ def _replaced_forward(model: PreTrainedModel) -> None:
     inner.forward = lambda value: 2 * torch.nn.functional.linear(value, inner.weight, inner.bias)
 
 
+def _patched_forward(model: PreTrainedModel) -> None:
+    inner = model.forward
+    model.forward = functools.wraps(inner)(lambda *args, **kwargs: doubled(inner(*args, **kwargs)))
+
+
+def doubled(output: Any) -> Any:
+    """With logits twice as large."""
+    output.logits = 2 * output.logits
+    return output
+
+
 def _weight_norm(model: PreTrainedModel) -> None:
     torch.nn.utils.parametrizations.weight_norm(model.bert.encoder.layer[0].intermediate.dense)
 
@@ -161,7 +173,9 @@ def _adapter(model: PreTrainedModel) -> None:
     model.add_adapter(LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False))
 
 
-@pytest.mark.parametrize("change", [_hook, _pre_hook, _replaced_layer, _replaced_forward, _weight_norm, _adapter])
+@pytest.mark.parametrize(
+    "change", [_hook, _pre_hook, _replaced_layer, _replaced_forward, _patched_forward, _weight_norm, _adapter]
+)
 def test_what_is_put_into_a_model_takes_effect(change: Any) -> None:
     """A model that is not plain any more is run by its own forward pass."""
     bert = build("bert")
@@ -176,6 +190,18 @@ def test_what_is_put_into_a_model_takes_effect(change: Any) -> None:
         rtol=TOLERANCE,
         atol=TOLERANCE,
     )
+
+
+def test_a_forward_pass_patched_in_the_class_takes_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packed pass went on without it."""
+    bert = build("bert")
+    inner = type(bert).forward
+    monkeypatch.setattr(
+        type(bert), "forward", functools.wraps(inner)(lambda *args, **kwargs: doubled(inner(*args, **kwargs)))
+    )
+    rows = rows_of(LENGTHS)
+    found = score_rows(bert, rows, pad=padding_of(bert), chunk_tokens=100)
+    torch.testing.assert_close(found, reference(bert, rows), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_a_decoder_is_left_to_the_model() -> None:
