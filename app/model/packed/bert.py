@@ -20,9 +20,9 @@ class BertNetwork(Network):
 
     def build(self) -> None:
         self.encoder = self.encoder_of(self.model)
-        layers = self.encoder.encoder.layer
-        first_only = None if self.every_token else layers[-1]
-        self.layers = [_Layer(layer, self, last=layer is first_only) for layer in layers]
+        *layers, last = self.encoder.encoder.layer
+        self.layers = [_Layer(layer, self) for layer in layers]
+        self.layers.append(_Layer(last, self, last=not self.every_token))  # by place: a layer may stand in several
 
     @classmethod
     def encoder_of(cls, model: Any) -> Any:
@@ -31,10 +31,11 @@ class BertNetwork(Network):
 
     @classmethod
     def covers(cls, model: Any) -> bool:
-        """Encoders with at least one layer and a table of positions; `is_decoder` would make them causal."""
+        """Encoders with plain layers, at least one, and a table of positions; `is_decoder` would make them causal."""
         config = model.config
         absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-        return absolute and not config.is_decoder and len(cls.encoder_of(model).encoder.layer) > 0
+        layers = cls.encoder_of(model).encoder.layer
+        return absolute and not config.is_decoder and len(layers) > 0 and all(map(_is_plain, layers))
 
     def embed(self, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:
         tables = self.encoder.embeddings
@@ -77,10 +78,18 @@ class RobertaNetwork(BertNetwork):
         return logits
 
 
+def _is_plain(layer: Any) -> bool:
+    """Whether its attention has biases everywhere or nowhere, and the usual factor."""
+    own = layer.attention.self
+    usual = own.attention_head_size**-0.5
+    alike = len({one.bias is None for one in (own.query, own.key, own.value)}) == 1
+    return alike and getattr(own, "scaling", usual) == usual
+
+
 class _Layer:
     """One encoder layer; with `last` it gives the first token of each row only."""
 
-    def __init__(self, layer: nn.Module, network: Network, *, last: bool) -> None:
+    def __init__(self, layer: nn.Module, network: Network, *, last: bool = False) -> None:
         block: Any = layer
         linear, dtype = network.linear, network.dtype
         self.own, self.attended, self.out = block.attention.self, block.attention.output, block.output

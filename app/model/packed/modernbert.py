@@ -23,8 +23,10 @@ class ModernBertNetwork(Network):
     def build(self) -> None:
         self.encoder, self.config = getattr(self.model, "model", self.model), self.model.config
         self.pooled_mean = self.config.classifier_pooling == "mean"
-        layers, first_only = self.encoder.layers, not (self.every_token or self.pooled_mean)
-        self.layers = [_Layer(one, self, last=first_only and one is layers[-1]) for one in layers]
+        *layers, last = self.encoder.layers
+        self.layers = [_Layer(layer, self) for layer in layers]
+        # By place: a layer may stand in several.
+        self.layers.append(_Layer(last, self, last=not (self.every_token or self.pooled_mean)))
 
     @classmethod
     def covers(cls, model: Any) -> bool:
@@ -62,7 +64,7 @@ class ModernBertNetwork(Network):
 class _Layer:
     """One encoder layer; the last one gives the first token of each row only, unless the head takes the mean."""
 
-    def __init__(self, layer: nn.Module, network: Network, *, last: bool) -> None:
+    def __init__(self, layer: nn.Module, network: Network, *, last: bool = False) -> None:
         block: Any = layer
         linear, dtype = network.linear, network.dtype
         self.own, self.mlp, self.norms = block.attn, block.mlp, (block.attn_norm, block.mlp_norm)

@@ -60,7 +60,7 @@ class Network(ABC):
 
     @classmethod
     def covers(cls, model: Any) -> bool:
-        """Whether the configuration of `model` has nothing that this network does not compute."""
+        """Whether `model`, in which no module is replaced, has nothing that this network does not compute."""
         return True
 
     def positions(self, layout: Layout) -> Tensor:

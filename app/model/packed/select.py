@@ -44,9 +44,9 @@ def network_of(model: nn.Module, families: Mapping[str, type[Network]] = FAMILIE
     network = families.get(f"{kind.__module__}.{kind.__qualname__}")
     if network is None or torch.compiler.is_compiling():
         return None
-    if not network.covers(model) or not all(_untouched(module, kind.__module__) for module in model.modules()):
+    if not all(_untouched(module, kind.__module__) for module in model.modules()):
         return None
-    return network if _plain_parameters(model) else None
+    return network if network.covers(model) and _plain_parameters(model) else None
 
 
 def inference_attention(model: nn.Module) -> Attention:

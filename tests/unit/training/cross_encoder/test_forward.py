@@ -112,6 +112,22 @@ def test_a_model_of_one_layer_and_one_label() -> None:
     torch.testing.assert_close(ours, reference(bert, rows), rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_may_stand_in_several_places(family: str) -> None:
+    """Layers that are shared were all taken for the last one, and the pass failed."""
+    model = build(family)
+    without_dropout(model)
+    encoder = getattr(model, model.base_model_prefix)
+    layers = encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layer
+    layers[1] = layers[2]
+    assert network_of(model) is not None
+    rows = rows_of(LENGTHS)
+    scores, expected = gradients(model, lambda: reference(model, rows))
+    ours, own = gradients(model, lambda: score_rows(model, rows, pad=padding_of(model), chunk_tokens=100))
+    torch.testing.assert_close(ours, scores, rtol=TOLERANCE, atol=TOLERANCE)
+    assert distance(own, expected) < TOLERANCE
+
+
 def test_no_rows_give_no_scores() -> None:
     """The shape still tells the number of labels."""
     bert = build("bert")
@@ -152,6 +168,18 @@ def _replaced_forward(model: PreTrainedModel) -> None:
     inner.forward = lambda value: 2 * torch.nn.functional.linear(value, inner.weight, inner.bias)
 
 
+def _bias_in_part(model: PreTrainedModel) -> None:
+    model.bert.encoder.layer[0].attention.self.query.bias = None
+
+
+def _bias_in_another_part(model: PreTrainedModel) -> None:
+    model.bert.encoder.layer[0].attention.self.value.bias = None
+
+
+def _other_scaling(model: PreTrainedModel) -> None:
+    model.bert.encoder.layer[0].attention.self.scaling = 1.0
+
+
 def _patched_forward(model: PreTrainedModel) -> None:
     inner = model.forward
     model.forward = functools.wraps(inner)(lambda *args, **kwargs: doubled(inner(*args, **kwargs)))
@@ -173,9 +201,21 @@ def _adapter(model: PreTrainedModel) -> None:
     model.add_adapter(LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False))
 
 
-@pytest.mark.parametrize(
-    "change", [_hook, _pre_hook, _replaced_layer, _replaced_forward, _patched_forward, _weight_norm, _adapter]
-)
+CHANGES = [
+    _hook,
+    _pre_hook,
+    _replaced_layer,
+    _replaced_forward,
+    _patched_forward,
+    _bias_in_part,
+    _bias_in_another_part,
+    _other_scaling,
+    _weight_norm,
+    _adapter,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_is_put_into_a_model_takes_effect(change: Any) -> None:
     """A model that is not plain any more is run by its own forward pass."""
     bert = build("bert")
