@@ -9,9 +9,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm, trange  # not tqdm.auto: its bar begins a second pass over the loader, which draws an order
 
+from training.cross_encoder.checks import row_checks
 from training.cross_encoder.fitting.best import primary_score
-from training.cross_encoder.fitting.data import collated
-from training.cross_encoder.fitting.loss import is_library_loss
+from training.cross_encoder.fitting.data import (
+    NOTHING,
+    WORDS,
+    as_list,
+    check_examples,
+    check_loader,
+    collated,
+    examples_of,
+)
+from training.cross_encoder.fitting.loss import fit_loss, is_library_loss
 from training.cross_encoder.fitting.modern import FitOptions, save_last
 from training.cross_encoder.fitting.optimization import check_scheduler, make_schedule
 from training.cross_encoder.scoring import score_pairs
@@ -28,6 +37,7 @@ class OldFit:
 
     def __init__(self, model: CrossEncoder, dataloader: Any, options: FitOptions) -> None:
         check_scheduler(options.scheduler)
+        check_loader(dataloader)
         self.model, self.dataloader, self.options = model, dataloader, options
         self.best = options.best_model()
         self.steps = 0
@@ -36,6 +46,8 @@ class OldFit:
             self.loss_fct = nn.BCEWithLogitsLoss() if model.num_labels == 1 else nn.CrossEntropyLoss()
         if is_library_loss(self.loss_fct):
             raise TypeError("old_fit takes losses of logits and labels; pass losses of texts to fit or the trainer")
+        # Those that `fit` makes, with the same loss.
+        self.checks = row_checks(fit_loss(model, options.loss_fct, options.activation_fct), WORDS, model.num_labels)
         self.device_type = model.device.type
         self.modules = nn.ModuleList([model])
         if isinstance(self.loss_fct, nn.Module):
@@ -55,7 +67,7 @@ class OldFit:
         if options.output_path is not None:
             Path(options.output_path).mkdir(parents=True, exist_ok=True)
         try:
-            with collated(self.dataloader, self.collate):
+            with collated(self.dataloader, as_list):
                 for epoch in trange(options.epochs, desc="Epoch", disable=not options.show_progress_bar):
                     self.epoch(epoch)
         except KeyboardInterrupt:
@@ -72,11 +84,17 @@ class OldFit:
         self.modules.train()
         self.optimizer.zero_grad()
         batches = tqdm(self.dataloader, desc="Iteration", smoothing=0.05, disable=not options.show_progress_bar)
+        rows = 0
         for step, batch in enumerate(batches, start=1):
-            self.step(batch)
+            examples = examples_of(batch)
+            check_examples(self.checks, examples, rows, rounded=True)
+            rows += len(examples)
+            self.step(self.collate(examples))
             if options.evaluation_steps > 0 and step % options.evaluation_steps == 0:
                 self.evaluate(epoch, step)
                 self.modules.train()
+        if not rows:
+            raise ValueError(NOTHING)
         self.evaluate(epoch, -1)
 
     def step(self, batch: Batch) -> None:

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from datasets import Dataset
 
+from training.cross_encoder.checks import RowChecks, row_checks
+from training.cross_encoder.row_errors import TrainingDataError
 from training.input_example import InputExample
 
+WORDS = "training dataset"
+"""How messages call the examples."""
+NOTHING = "train_dataloader gave no examples: nothing to train on"
 CHECKPOINTS = Path("checkpoints")
 
 
@@ -31,10 +38,32 @@ def as_list(batch: Any) -> list[InputExample]:
     return list(batch) if isinstance(batch, (list, tuple)) else [batch]
 
 
+def check_loader(dataloader: Any) -> None:
+    """Raises TypeError for what cannot be a loader: a list, or a generator."""
+    if not hasattr(dataloader, "__dict__"):  # no collate function can be put on it
+        raise TypeError(
+            f"train_dataloader is a {type(dataloader).__name__}: give a torch.utils.data.DataLoader over a list of "
+            "InputExample(texts=[...], label=...)"
+        )
+
+
+def examples_of(batch: Any) -> list[InputExample]:
+    """The examples of a batch. Raises TrainingDataError for rows of another kind."""
+    examples = as_list(batch)
+    for example in examples:
+        if not hasattr(example, "texts"):
+            raise TrainingDataError(
+                f"train_dataloader gives values of type {type(example).__name__}, not InputExample: make an "
+                "InputExample(texts=[...], label=...) of each row, or train on a dataset with CrossEncoderTrainer"
+            )
+    return examples
+
+
 def read_batches(dataloader: Any) -> list[list[InputExample]]:
-    """All batches of a loader, once."""
+    """All batches of a loader, once. Raises TypeError and TrainingDataError for other data."""
+    check_loader(dataloader)
     with collated(dataloader, as_list):
-        return [as_list(batch) for batch in dataloader]
+        return [examples_of(batch) for batch in dataloader]
 
 
 def columns(examples: Sequence[InputExample], labelled: bool) -> dict[str, list[Any]]:
@@ -43,7 +72,7 @@ def columns(examples: Sequence[InputExample], labelled: bool) -> dict[str, list[
     ValueError if there is no example or the numbers of texts differ.
     """
     if not examples:
-        raise ValueError("train_dataloader gave no examples: nothing to train on")
+        raise ValueError(NOTHING)
     width = len(examples[0].texts or ())
     for number, example in enumerate(examples):
         if len(example.texts or ()) != width:
@@ -57,6 +86,42 @@ def columns(examples: Sequence[InputExample], labelled: bool) -> dict[str, list[
     if labelled or any(label != 0 for label in labels):
         named["label"] = labels
     return named
+
+
+def as_dataset(examples: Sequence[InputExample], labelled: bool, loss: Any, num_labels: int) -> Dataset:
+    """The `columns` as a dataset. Raises TrainingDataError for values of different kinds in one of them."""
+    named = columns(examples, labelled)
+    try:
+        return Dataset.from_dict(named)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        check_examples(row_checks(loss, WORDS, num_labels), examples, 0)  # says which row it is
+        raise
+
+
+def check_examples(
+    checks: RowChecks | None, examples: Sequence[InputExample], first: int, *, rounded: bool = False
+) -> None:
+    """Raises TrainingDataError, naming column and row, if one does not fit; they are counted from `first`.
+
+    With `rounded` a class may be given as a float, such as 1.0.
+    """
+    if checks is None or not examples:
+        return
+    rows = [as_row(example) for example in examples]
+    if rounded and checks.needs.labels == "class":
+        rows = [{**row, "label": as_class(row["label"])} for row in rows]
+    checks(rows, range(first, first + len(rows)))
+
+
+def as_class(label: Any) -> Any:
+    """A whole number as an integer; anything else as it is."""
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def as_row(example: InputExample) -> dict[str, Any]:
+    """The example with the names of `columns`."""
+    texts = {f"sentence_{i}": text for i, text in enumerate(example.texts or ())}
+    return {**texts, "label": plain(example.label)}
 
 
 def plain(label: Any) -> Any:

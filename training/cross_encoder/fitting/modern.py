@@ -80,8 +80,6 @@ def save_last(model: CrossEncoder, options: FitOptions, best: BestModel, is_main
 
 def make_trainer(model: CrossEncoder, dataloader: Any, options: FitOptions, best: BestModel) -> CrossEncoderTrainer:
     """A trainer whose optimizer, schedule, data and evaluation are those of `options`."""
-    from datasets import Dataset
-
     from training.cross_encoder.trainer import CrossEncoderTrainer  # imports the model, which imports this module
 
     batches = data.read_batches(dataloader)
@@ -91,7 +89,7 @@ def make_trainer(model: CrossEncoder, dataloader: Any, options: FitOptions, best
     trainer = CrossEncoderTrainer(
         model=model,
         args=training_args(dataloader, data.batch_size(dataloader, batches), options),
-        train_dataset=Dataset.from_dict(data.columns(examples, labelled=not is_library_loss(options.loss_fct))),
+        train_dataset=data.as_dataset(examples, not is_library_loss(options.loss_fct), loss, model.num_labels),
         loss=loss,
         optimizers=(optimizer, None),
     )
