@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -102,7 +102,7 @@ class Predictor:
     def rank(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
         prompt_name: str | None = None,
@@ -132,8 +132,8 @@ class Predictor:
 
     def rank_batch(
         self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[str]],
+        queries: Iterable[str],
+        documents: Iterable[Iterable[str]],
         *,
         top_k: int | None = None,
         return_documents: bool = False,
@@ -156,16 +156,17 @@ class Predictor:
             raise ValueError(
                 f"rank needs a model with num_labels=1, this one has {model.num_labels}; use predict with pairs"
             )
-        if len(queries) != len(documents):
-            raise ValueError(f"{len(queries)} queries but {len(documents)} lists of documents")
-        items, _ = as_batch([(query, text) for query, texts in zip(queries, documents, strict=True) for text in texts])
+        queries, lists = list(queries), [list(texts) for texts in documents]
+        if len(queries) != len(lists):
+            raise ValueError(f"{len(queries)} queries but {len(lists)} lists of documents")
+        items, _ = as_batch([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts])
         resolved = resolve_prompt(model.prompts, model.default_prompt_name, prompt, prompt_name)
         logits = self._logits(items, resolved, batch_size, show_progress_bar, device, pool, chunk_size)
         with torch.inference_mode():
             scores = activated(logits, activation_fn or model.activation_fn, 1, False).tolist()
         raw = logits[:, 0].tolist()
         answers, start = [], 0
-        for texts in documents:
+        for texts in lists:
             end = start + len(texts)
             answers.append(ranked(scores[start:end], raw[start:end], texts if return_documents else None, top_k))
             start = end

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Settings = dict[str, Any] | None
 
 
 def merged(own: Settings, given: Settings) -> dict[str, Any]:
-    """The settings of one call, by kind of input, over those of the model."""
+    """The settings of one call, by kind of input, over those of the model. Raises ValueError where no kind is named."""
     first, second = own or {}, given or {}
+    for name, value in {**first, **second}.items():
+        if value is not None and not isinstance(value, Mapping):
+            one = {name: value}
+            raise ValueError(f"processing_kwargs: give {{'text': {one}}} instead of {one}")
     return {kind: {**(first.get(kind) or {}), **(second.get(kind) or {})} for kind in {**first, **second}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,13 @@ def test_the_length_limit_can_be_set_for_one_call_as_in_6_2(reranker: CrossEncod
         reranker.predict(PAIRS, processing_kwargs={"text": {"stride": 3}})
 
 
+def test_settings_of_the_tokenizer_are_by_kind_of_input(reranker: CrossEncoder) -> None:
+    """It was "'int' object is not a mapping"."""
+    said = re.escape("processing_kwargs: give {'text': {'max_length': 5}} instead of {'max_length': 5}")
+    with pytest.raises(ValueError, match=said):
+        reranker.predict(PAIRS, processing_kwargs={"max_length": 5})
+
+
 def test_a_lower_max_length_takes_effect_at_once(reranker_dir: Path) -> None:
     ours, theirs = CrossEncoder(str(reranker_dir), device="cpu"), Oracle(str(reranker_dir), device="cpu")
     ours.predict(PAIRS)
@@ -237,6 +245,17 @@ def test_rank_batch_gives_each_query_its_own_ranking(reranker: CrossEncoder) -> 
         np.testing.assert_allclose([one["score"] for one in ranking], [one["score"] for one in alone], **CLOSE)
     with pytest.raises(ValueError, match="3 queries but 2 lists"):
         reranker.rank_batch(queries, documents[:2])
+
+
+def test_documents_and_queries_may_come_from_generators(reranker: CrossEncoder) -> None:
+    """They failed with "object of type 'generator' has no len()"."""
+    documents = [text for _, text in PAIRS[:5]]
+    expected = reranker.rank("the fox", documents, return_documents=True)
+    assert reranker.rank("the fox", (text for text in documents), return_documents=True) == expected
+    found = reranker.rank_batch(
+        (text for text in ["the fox"]), ((text for text in some) for some in [documents]), return_documents=True
+    )
+    assert found == [expected]
 
 
 def test_concurrent_calls_do_not_disturb_each_other(reranker: CrossEncoder) -> None:
