@@ -151,11 +151,21 @@ def joined_means(loss: Any, one_dataset: bool = False) -> Iterator[None]:
 
 
 def check_pairs(name: str, inputs: Sequence[Any]) -> None:
-    """ValueError unless there are exactly two columns."""
+    """ValueError unless there are exactly two columns of one length."""
     if len(inputs) != 2:
         raise ValueError(
             f"{name} expects a dataset with two non-label columns, but got a dataset with {len(inputs)} columns: "
             "keep the two text columns with dataset.select_columns([..., ..., 'label'])"
+        )
+    check_lengths(name, inputs)
+
+
+def check_lengths(name: str, inputs: Sequence[Any]) -> None:
+    """ValueError unless all columns have as many texts."""
+    if len({len(column) for column in inputs}) > 1:
+        raise ValueError(
+            f"{name} expects columns of one length, but got {' and '.join(str(len(column)) for column in inputs)} "
+            "texts: give every row a text in each column"
         )
 
 

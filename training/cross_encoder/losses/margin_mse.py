@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss, at_least_float32
+from training.cross_encoder.losses.base import IDENTITY, Activation, CrossEncoderLoss, at_least_float32, check_lengths
 from training.cross_encoder.losses.mean import Mean
 from training.cross_encoder.losses.mse import HOFSTAETTER_2021, mse
 from training.util.misc import fullname
@@ -80,12 +80,13 @@ class MarginMSELoss(CrossEncoderLoss):
     def forward(
         self, inputs: Sequence[Sequence[str]], labels: Any, prompt: str | None = None, task: str | None = None
     ) -> Tensor:
-        """The loss of a batch; ValueError for fewer than three columns or labels of another shape."""
+        """The loss of a batch; ValueError for fewer than three columns, unequal ones or labels of another shape."""
         if len(inputs) < 3:
             raise ValueError(
                 f"MarginMSELoss expects at least three non-label columns (query, positive, negative), but got "
                 f"{len(inputs)} columns: mine negatives, or take MSELoss for scores of single pairs"
             )
+        check_lengths(type(self).__name__, inputs)
         queries, *candidates = inputs
         gold = gold_margins(labels, len(queries), len(candidates) - 1)
         pairs = [(query, text) for query, *texts in zip(queries, *candidates, strict=True) for text in texts]

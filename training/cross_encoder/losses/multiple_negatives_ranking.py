@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from training.cross_encoder.losses.base import Activation, CrossEncoderLoss, at_least_float32
+from training.cross_encoder.losses.base import Activation, CrossEncoderLoss, at_least_float32, check_lengths
 from training.cross_encoder.losses.mean import Mean, world_size
 from training.util.misc import fullname
 
@@ -103,12 +103,13 @@ class MultipleNegativesRankingLoss(CrossEncoderLoss):
         prompt: str | None = None,
         task: str | None = None,
     ) -> Tensor:
-        """The loss of a batch; ValueError for fewer than two columns."""
+        """The loss of a batch; ValueError for fewer than two columns or unequal ones."""
         if len(inputs) < 2:
             raise ValueError(
                 f"{type(self).__name__} expects at least two non-label columns (anchor, positive), but got "
                 f"{len(inputs)} columns: is one of them named like a label column (label, labels, score, scores)?"
             )
+        check_lengths(type(self).__name__, inputs)
         anchors = inputs[0]
         candidates = self.candidates([list(column) for column in inputs[1:]])
         pairs = [(anchor, text) for anchor, texts in zip(anchors, candidates, strict=True) for text in texts]

@@ -96,6 +96,15 @@ def test_pairs_need_two_columns(name: str) -> None:
         make(name)(columns(4, 2), torch.zeros(4))
 
 
+@pytest.mark.parametrize("name", [*OF_PAIRS, *OF_POSITIVES, "MarginMSELoss"])
+def test_columns_of_unequal_length_are_refused_by_name(name: str) -> None:
+    """Some gave an error of zip(), and the losses over positives took texts of other rows for their own."""
+    (*others, last), labels = example(name)
+    lengths = " and ".join([*(["4"] * len(others)), "3"])
+    with pytest.raises(ValueError, match=f"{name} expects columns of one length, but got {lengths} texts: give every"):
+        make(name)([*others, last[:3]], labels)
+
+
 @pytest.mark.parametrize("name", ["BinaryCrossEntropyLoss", "MSELoss"])
 @pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(4, 2), [torch.zeros(1)] * 4, None])
 def test_pairs_need_one_number_each(name: str, labels: Any) -> None:
