@@ -12,6 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from transformers.trainer_utils import seed_worker
 
 from training.cross_encoder.columns import DATASET_NAME
+from training.cross_encoder.row_errors import TrainingDataError
 from training.cross_encoder.streams import Batch, Check, Mix, StreamBatches, is_stream, share_of
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
 from training.training_args import MultiDatasetBatchSamplers
@@ -85,6 +86,24 @@ class Counted:
         return rows.in_round, self.collate(rows)
 
 
+class EndlessLoader(DataLoader[Any]):
+    """What is trained on of `StreamBatches`: raises TrainingDataError where they are none at all."""
+
+    dataset: StreamBatches
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # only the batches are anybody's business
+        is_empty = True
+        for batch in super().__iter__():
+            is_empty = False
+            yield batch
+        if is_empty:
+            names = ", ".join(repr(name) for name in self.dataset.streams if name is not None)
+            raise TrainingDataError(
+                f"training dataset{' ' if names else ''}{names}: yields no row, so there is nothing to train on; look "
+                "at what it reads and at its filters"
+            )
+
+
 class StreamLoader(DataLoaderStateMixin, DataLoader[Any]):  # type: ignore[misc]  # accelerate has no types
     """What is evaluated of `StreamBatches`; accelerate hears of a last round with fewer batches than processes.
 
@@ -147,7 +166,7 @@ def streams_loader(
         checks=checks,
     )
     if training:
-        return DataLoader(batches, batch_size=None, **settings)
+        return EndlessLoader(batches, batch_size=None, **settings)
     return StreamLoader(batches, batch_size=None, **{**settings, "collate_fn": Counted(settings["collate_fn"])})
 
 

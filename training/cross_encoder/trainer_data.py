@@ -176,9 +176,14 @@ class DataTrainer(Trainer):
         return DealtBatchSampler(rows, self.get_multi_dataset_batch_sampler(rows, [*parts], generator, seed), parts)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches to train on. Raises ValueError without a `train_dataset`."""
+        """Batches to train on. Raises ValueError without a `train_dataset`, or with weights where it is but one."""
         if self.train_dataset is None:
             raise ValueError(f"Training requires specifying a train_dataset to the {type(self).__name__}.")
+        if self.args.dataset_weights and not isinstance(self.train_dataset, Mapping):
+            raise ValueError(
+                f"dataset_weights={self.args.dataset_weights} are shares of several datasets, but there is one without "
+                "a name: give train_dataset as a dictionary of datasets, or leave dataset_weights out"
+            )
         self._train_dataloader = self._build_dataloader(self.train_dataset, self._train_batch_size, "train")
         return self._train_dataloader
 

@@ -16,6 +16,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from tests.unit.training.cross_encoder.trainer_data import arguments, exact_model_dir, pairs
 from training.cross_encoder import CrossEncoder, CrossEncoderTrainer
 from training.cross_encoder.losses import BinaryCrossEntropyLoss, MultipleNegativesRankingLoss
+from training.cross_encoder.row_errors import TrainingDataError
 from training.cross_encoder.row_sampling import sampler_choice
 from training.cross_encoder.streams import Mix, Share, StreamBatches, is_stream, share_of
 from training.cross_encoder.token_lengths import row_tokens
@@ -96,6 +97,30 @@ def test_models_that_pad_get_batches_of_like_length_where_the_loss_allows(tmp_pa
         chosen(packed, pairwise, length_bucketing=True, batch_sampler="no_duplicates")
     with pytest.raises(ValueError, match="needs batch_tokens"):
         chosen(packed, pairwise, batch_sampler="token_budget")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", [None, "web"])
+def test_training_on_a_stream_without_rows_is_refused(
+    name: str | None, workers: int, reranker_dir: Path, tmp_path: Path
+) -> None:
+    """It took no step, and returned as if it had trained."""
+    model = CrossEncoder(str(reranker_dir), device="cpu")
+    nothing = pairs(8).to_iterable_dataset(num_shards=2).filter(lambda row: False)
+    args = arguments(tmp_path, max_steps=4, dataloader_num_workers=workers)
+    data = nothing if name is None else {name: nothing}
+    said = "training dataset: yields no row" if name is None else "training dataset 'web': yields no row"
+    with pytest.raises(TrainingDataError, match=said):
+        CrossEncoderTrainer(model, args, data, loss=BinaryCrossEntropyLoss(model)).train()
+
+
+def test_weights_of_datasets_need_several_of_them(reranker_dir: Path, tmp_path: Path) -> None:
+    """They had no effect where there is one without a name."""
+    model = CrossEncoder(str(reranker_dir), device="cpu")
+    args = arguments(tmp_path, max_steps=1, dataset_weights={"a": 1.0})
+    for data in (pairs(8), pairs(8).to_iterable_dataset()):
+        with pytest.raises(ValueError, match="give train_dataset as a dictionary of datasets, or"):
+            CrossEncoderTrainer(model, args, data).train()
 
 
 def test_an_evaluation_leaves_no_row_out(reranker_dir: Path, tmp_path: Path) -> None:
