@@ -51,11 +51,12 @@ class FitMixin:
         """Trains on a loader of `InputExample`s with `CrossEncoderTrainer`, which is the way with more control.
 
         After every epoch, and every `evaluation_steps` steps, `evaluator` is run and `callback(score, epoch, steps)`
-        called; the best model is at `output_path` afterwards, without an evaluator the last one. `loss_fct` is any
-        loss of torch or of `training.cross_encoder.losses`; without it, binary cross entropy for one label and cross
-        entropy for several. `scheduler` is constantlr, warmupconstant, warmuplinear, warmupcosine,
-        warmupcosinewithhardrestarts, a scheduler object (whose optimizer then trains), or a function of the
-        optimizer. Biases and norms have no weight decay.
+        called; the best model is at `output_path` afterwards, without an evaluator or with `save_best_model=False` the
+        last one, where sentence-transformers 6.2 writes none. `loss_fct` is any loss of torch or of
+        `training.cross_encoder.losses`; without it, binary cross entropy for one label and cross entropy for several.
+        `scheduler` is constantlr, warmupconstant, warmuplinear, warmupcosine, warmupcosinewithhardrestarts, a
+        scheduler object (whose optimizer then trains), or a function of the optimizer. Biases and norms have no weight
+        decay. Raises TrainingDataError, naming column and row, for examples that cannot be trained on.
         """
         options = {name: value for name, value in locals().items() if name not in ("self", "train_dataloader")}
         fit(cast("CrossEncoder", self), train_dataloader, FitOptions(**options))
@@ -82,7 +83,9 @@ class FitMixin:
     ) -> None:
         """`fit` as it was before there was a trainer: a plain loop over the loader, in the loader's own batches.
 
-        Steps are counted within an epoch; at its end the evaluator and the callback are given -1.
+        Steps are counted within an epoch; at its end the evaluator and the callback are given -1. What stands at
+        `output_path` afterwards is as `fit` says: with `save_best_model=False` the last model, where
+        sentence-transformers 6.2 writes none.
         """
         options = {name: value for name, value in locals().items() if name not in ("self", "train_dataloader")}
         OldFit(cast("CrossEncoder", self), train_dataloader, FitOptions(**options)).run()
