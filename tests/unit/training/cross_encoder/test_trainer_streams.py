@@ -114,6 +114,17 @@ def test_training_on_a_stream_without_rows_is_refused(
         CrossEncoderTrainer(model, args, data, loss=BinaryCrossEntropyLoss(model)).train()
 
 
+def test_data_seed_orders_rows_in_place_of_seed(reranker_dir: Path, tmp_path: Path) -> None:
+    model = CrossEncoder(str(reranker_dir), device="cpu")
+
+    def order(**seeds: int) -> list[str]:
+        batches = CrossEncoderTrainer(model, arguments(tmp_path, **seeds), pairs(12)).get_train_dataloader()
+        return [text for batch in batches for text in batch["document"]]
+
+    assert order(seed=1, data_seed=3) == order(seed=2, data_seed=3) == order(seed=3)
+    assert order(seed=1, data_seed=3) != order(seed=1)
+
+
 def test_weights_of_datasets_need_several_of_them(reranker_dir: Path, tmp_path: Path) -> None:
     """They had no effect where there is one without a name."""
     model = CrossEncoder(str(reranker_dir), device="cpu")
