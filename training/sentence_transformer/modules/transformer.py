@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from app.model.types import Encoded
 from training.cross_encoder.encoders import Encoders
 from training.cross_encoder.encoding import PairEncoder
+from training.cross_encoder.input_names import input_names
 from training.cross_encoder.modules.of_transformers import OfTransformers
 from training.cross_encoder.packed.chunks import suited_tokens
 from training.cross_encoder.packed.scorer import PackedEncoder
@@ -128,7 +128,7 @@ class Transformer(OfTransformers, Module):
     # From rows to token embeddings.
 
     def forward(self, features: Features) -> Features:
-        known = inspect.signature(self.model.forward).parameters
+        known = input_names(self.model)
         arguments = {name: value for name, value in features.items() if name in known}
         features["token_embeddings"] = self.model(**{**arguments, "return_dict": True}).last_hidden_state
         return features

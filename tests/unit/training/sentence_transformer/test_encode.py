@@ -31,6 +31,16 @@ def test_embeddings_equal_the_library_s(family: str, family_dir: Callable[[str],
     assert (PackedEncoder.of(ours.transformers_model) is not None) == (family in PACKED)
 
 
+def test_a_compiled_transformer_is_handed_all_inputs(bert_dir: Path) -> None:
+    """`torch.compile` hides their names."""
+    ours, theirs = both(bert_dir)
+    features = ours.preprocess(TEXTS)
+    expected = ours({**features})["sentence_embedding"]
+    ours[0].model = torch.compile(ours[0].model, backend="eager")
+    torch.testing.assert_close(ours({**features})["sentence_embedding"], expected)
+    assert_close(ours.encode(TEXTS), theirs.encode(TEXTS))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", ["bert", "modernbert", "distilbert"])
 def test_every_way_of_pooling_equals_the_library_s(mode: Any, family: str, tmp_path: Path) -> None:
