@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ConfigError
-from training.recipe import EvaluationSet, load_recipe
+from training.commands.sources import is_saved
+from training.recipe import EvaluationSet, Recipe, load_recipe
 
 DEPTH = 100
 DEPTHS = (10, 20, 50, 100, 200)
@@ -68,7 +69,7 @@ def _of_recipe(options: argparse.Namespace) -> Plan:
             raise ConfigError(f"--{name} goes with a directory; in a recipe write evaluations.0.{name}=...")
     recipe = load_recipe(options.target, options.overrides)
     seed = recipe.seed if options.seed is None else options.seed
-    jobs = [_job(one, options, options.depths) for one in _selected(recipe.evaluations, options.only)]
+    jobs = [_job(one, options, options.depths) for one in _selected(recipe, options.only)]
     return Plan(tuple(jobs), recipe.data_root, seed, None if options.no_baselines else recipe.parent)
 
 
@@ -85,11 +86,16 @@ def _job(one: EvaluationSet, options: argparse.Namespace, depths: Sequence[int] 
     return Job(one.model_copy(update={**changed, "depth": max(depth, *wanted, 1)}), depth, wanted)
 
 
-def _selected(sets: Sequence[EvaluationSet], names: Sequence[str] | None) -> list[EvaluationSet]:
-    known = {one.name: one for one in sets if one.kind == "reranking" and not one.is_table}
+def _selected(recipe: Recipe, names: Sequence[str] | None) -> list[EvaluationSet]:
+    known = {one.name: one for one in recipe.evaluations if one.kind == "reranking" and not _is_table(one, recipe)}
     if not known:
         raise ConfigError("the recipe has no [[evaluations]] to rerank; add a BEIR directory to measure with")
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such evaluation set; the recipe has {', '.join(known)}")
     return [known[name] for name in names] if names else list(known.values())
+
+
+def _is_table(one: EvaluationSet, recipe: Recipe) -> bool:
+    path = recipe.data_root / one.path
+    return one.is_table or path.is_file() or is_saved(path)

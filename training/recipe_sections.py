@@ -103,10 +103,11 @@ class Dataset(Source):
     `kind` "beir" is a BEIR directory, "pairs" holds {query, answer[, label, split]}; both are shown with `negatives`,
     in the shape that the loss takes: labelled pairs, (query, positive, negatives) or lists.
     "table" is any table whose rows fit the loss as they are. Without `kind` it is what `path` looks like: a directory
-    is BEIR unless `datasets` saved it, JSON lines with the keys query and answer, and neither scores nor negatives,
-    are pairs, and everything else is a table, as is what has one of the keys `format`, `columns`, `sql` and
-    `connection`; with `negatives` of its own such a table holds pairs. `split` may be a slice of a table or of pairs:
-    train[:1000]. `limit` is the most queries (of a table: rows) taken, drawn at random with the recipe's seed.
+    is BEIR unless `datasets` saved it, JSON lines with the keys query and answer are pairs (with scores or negatives
+    beside them `kind` must be given), and everything else is a table, as is what has one of the keys `format`,
+    `columns`, `sql` and `connection`; with `negatives` of its own such a table holds pairs. `split` may be a slice of a
+    table or of pairs: train[:1000]. `limit` is the most queries (of a table: rows) taken, drawn at random with the
+    recipe's seed.
     """
 
     name: str = Field(min_length=1)

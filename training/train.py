@@ -13,7 +13,7 @@ from app.errors import ConfigError
 from app.model.artifact import read_artifact
 from app.model.cpus import available_cpus
 from training.commands.arguments import training_arguments
-from training.commands.data import Part, load_parts, training_data
+from training.commands.data import Part, check_by_name, load_parts, training_data
 from training.commands.losses import loss_factory
 from training.commands.parent_model import load_parent, parent_directory
 from training.commands.report import card_section, evaluations_of, losses_of, manifest_of, metrics_of
@@ -43,6 +43,7 @@ def train(recipe: Recipe) -> Path:
     model = load_parent(recipe, parent)
     parts = load_parts(recipe, model)
     data = training_data(parts, recipe)
+    check_by_name(recipe, data.names)
     model.model_card_data.train_datasets = [{"name": name} for name in data.names]
     trainer = make_trainer(recipe, model, arguments, data, evaluator_of(recipe))
     checkpoint = work.begin(recipe, parts)

@@ -95,6 +95,7 @@ def _values(recipe: Recipe, work: Path) -> dict[str, Any]:
         "report_to": list(recipe.report_to) or "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "use_cpu": not torch.accelerator.is_available(),  # else several processes would not know of each other there
     }
     if recipe.watched:
         values |= {"eval_strategy": "steps", "eval_steps": every}

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets import Value, concatenate_datasets
 from tqdm import tqdm
 
+from app.errors import ConfigError
 from training.commands.losses import LossFactory, loss_class, loss_factory
 from training.commands.shapes import rows_for
 from training.commands.sources import Kind, digests, kind_of
@@ -115,6 +116,11 @@ def examples_of(
 ) -> list[Example]:
     """Queries with right and wrong documents. Raises DataError."""
     path = root / dataset.path
+    if kind == "beir" and "[" in dataset.split:
+        raise DataError(
+            f"dataset {dataset.name!r}: split {dataset.split!r}: the judgments of a BEIR directory have no slices; "
+            "name a split, and set `limit` to draw as many queries"
+        )
     plain_lines = path.name.removesuffix(".gz").endswith(".jsonl") and not dataset.is_table
     pairs = None if kind == "beir" or plain_lines else pairs_of_table(dataset, root)
     found = mined_examples(dataset, path, negatives, rng, pairs)
@@ -175,6 +181,21 @@ def training_data(parts: Sequence[Part], recipe: Recipe) -> TrainingData:
     if len(names) == 1:
         return TrainingData(rows[names[0]], losses[names[0]], names)
     return TrainingData(datasets.DatasetDict(rows), losses, names)
+
+
+def check_by_name(recipe: Recipe, names: Sequence[str]) -> None:
+    """Raises ConfigError for arguments by data set that name none of what is trained on as a set of its own."""
+    known = set(names) if len(names) > 1 else set()
+    for key in ("prompts", "dataset_weights"):
+        given = recipe.arguments.get(key)
+        wrong = sorted(set(given) - known) if isinstance(given, dict) else []
+        if wrong:
+            raise ConfigError(
+                f"[arguments]: {key} names {wrong[0]!r}, but the sets that batches are taken from are "
+                f"{', '.join(map(repr, names))}; correct the name, or set mix = false, which keeps all sets apart"
+            )
+    if recipe.arguments.get("dataset_temperature") not in (None, 1, 1.0) and len(names) < 2:
+        raise ConfigError("[arguments]: dataset_temperature needs several sets apart; set mix = false, or remove it")
 
 
 def sample_pairs(parts: Sequence[Part], seed: int, size: int = 512) -> list[tuple[str, str]]:

@@ -49,6 +49,10 @@ def loss_factory(options: Loss | None, num_labels: int) -> LossFactory:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConfigError(f"[loss]: {cls.__name__} has no option {name!r}{hint}; it has {', '.join(sorted(known))}")
+    if given.get("reduction") == "none":
+        raise ConfigError(
+            "[loss]: reduction 'none' gives a number per row, and training needs one; take 'mean' or 'sum'"
+        )
     arguments = {name: option(name, value) for name, value in given.items()}
 
     def make(model: Any) -> nn.Module:
@@ -62,7 +66,7 @@ def loss_factory(options: Loss | None, num_labels: int) -> LossFactory:
 
 def option(name: str, value: Any) -> Any:
     """A TOML value as the loss takes it: names become activations and schemes, "none" becomes None."""
-    if value == "none" and name != "reduction":
+    if value == "none":
         return None
     if name == "activation_fn":
         return _made(name, value, nn, {one for one in dir(nn) if inspect.isclass(getattr(nn, one))})

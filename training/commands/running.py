@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError
@@ -23,6 +25,8 @@ from training.errors import Interrupted
 from training.interruption import stop_requests
 from training.recipe import Loss, Recipe
 
+UNREADABLE = (SafetensorError, UnpicklingError, EOFError, JSONDecodeError)
+"""What readers of a checkpoint's files raise for half of one."""
 WRITERS = ("PytorchStreamWriter", "inline_container")
 """Parts of PyTorch that name themselves where a file cannot be written; the error is a plain RuntimeError."""
 
@@ -44,18 +48,21 @@ def explained(
     """Raises ConfigError for what goes wrong before the first step has ended, as far as it is the user's to mend.
 
     What no schema describes are options of the loss and the trainer's arguments: PyTorch, accelerate and others have
-    errors of all kinds for them. What else fails there is a checkpoint that cannot be read.
+    errors of all kinds for them. A checkpoint may be cut off. Files that cannot be used, and other processes that
+    ended, have errors of their own.
     """
     done = 0 if checkpoint is None else step_of(checkpoint)
     try:
         yield
-    except RerankerError:
+    except (RerankerError, OSError):
         raise
     except Exception as error:
-        if trainer is not None and trainer.state.global_step > done:
-            raise
         words = f"{type(error).__name__}: {error}"
+        if (trainer is not None and trainer.state.global_step > done) or "gloo" in words or "nccl" in words.lower():
+            raise
         if checkpoint is not None:
+            if not isinstance(error, UNREADABLE) and "PytorchStreamReader" not in words:
+                raise
             raise ConfigError(
                 f"{checkpoint}: cannot be gone on from ({words}); delete it to go on from the one before, or "
                 f"{checkpoint.parent} to start anew"

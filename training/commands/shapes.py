@@ -20,7 +20,7 @@ def rows_for(loss: type[CrossEncoderLoss], examples: Sequence[Example], count: i
     (query, positive, negative_1 to negative_`count`). `name` is the data set's for messages. Raises DataError.
     """
     if loss.columns == "list":
-        return _lists(examples)
+        return _lists(examples, name)
     if loss.columns == "anchor_positive":
         return _tuples(examples, count, name)
     if loss.columns == "pair":
@@ -45,11 +45,17 @@ def _groups(examples: Sequence[Example]) -> list[Group]:
         documents = right if example.label > 0 else wrong
         if example.document not in documents:
             documents.append(example.document)
-    return list(found.values())
+    # Queries of the same words are one: what is right for one of them is wrong for none.
+    return [(query, right, [one for one in wrong if one not in right]) for query, right, wrong in found.values()]
 
 
-def _lists(examples: Sequence[Example]) -> Dataset:
+def _lists(examples: Sequence[Example], name: str) -> Dataset:
     groups = _groups(examples)
+    if not any(right and wrong for _, right, wrong in groups):
+        raise DataError(
+            f"dataset {name!r}: no query has both a right and a wrong document, so lists have no order to learn; raise "
+            "`count` of its negatives, or correct its labels"
+        )
     return Dataset.from_dict(
         {
             "query": [query for query, _, _ in groups],

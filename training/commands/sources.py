@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from app.model.manifest import digest
 from training.data.lines import find, read_objects
+from training.errors import DataError
 from training.recipe import Dataset
 
 Kind = Literal["beir", "pairs", "table"]
@@ -35,12 +36,23 @@ def is_saved(path: Path) -> bool:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Whether the first line of a file of JSON lines has a query and its answer, and neither scores nor negatives
-    of its own, which pairs have not. Raises DataError without a file.
+    """Whether the first line of a file of JSON lines has a query and its answer.
+
+    Raises DataError without a file, and where the line has scores or negatives too: pairs would lose them, a table
+    would go without negatives that are mined.
     """
     _, first = next(read_objects(find(path)), (0, {}))
-    of_tables = any(name in {"labels", "score", "scores"} or name.startswith("negative") for name in first)
-    return not first or ({"query", "answer"} <= first.keys() and not of_tables)
+    if not first:
+        return True
+    if not {"query", "answer"} <= first.keys():
+        return False
+    for name in first:
+        if name in {"labels", "score", "scores"} or name.startswith("negative"):
+            raise DataError(
+                f'{path}: has queries and answers, and a column {name!r} too; set kind = "table" to train on its '
+                'columns, or kind = "pairs" to leave it out and mine negatives'
+            )
+    return True
 
 
 def other_file(path: Path) -> bool:

@@ -69,7 +69,8 @@ class Work:
             f"{part}.{key}" if part == "data" else key
             for part in ("recipe", "data")
             for key in {**theirs.get(part, {}), **ours[part]}
-            if theirs.get(part, {}).get(key) != ours[part].get(key)
+            if (key in theirs.get(part, {}) or part == "data" or not theirs)  # an older one knew fewer keys
+            and theirs.get(part, {}).get(key) != ours[part].get(key)
         )
         if changed:
             raise ConfigError(

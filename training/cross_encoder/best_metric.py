@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
 from training.evaluation.evaluator import known_metrics
@@ -12,14 +13,14 @@ from training.evaluation.evaluator import known_metrics
 TIMES = ("runtime", "samples_per_second", "steps_per_second")
 
 
-def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any, model: Any) -> None:
+def check_best_metric(args: Any, eval_dataset: Any, evaluator: Any, model: Any, *, is_open: bool = False) -> None:
     """Raises KeyError, naming the metrics there are, if `metric_for_best_model` will never be measured.
 
     Without this it comes up only after the first evaluation. With an evaluator of the user's own, whose keys are not
     known until it is called, only the loss is judged: with several evaluation datasets there is one per dataset, and
-    no "eval_loss".
+    no "eval_loss". Where it `is_open` what else will be measured, nothing is judged.
     """
-    if not is_needed(args):
+    if is_open or not is_needed(args):
         return
     wanted = args.metric_for_best_model
     wanted = wanted if wanted.startswith("eval_") else f"eval_{wanted}"
@@ -45,6 +46,17 @@ def metrics_of(evaluator: Any, model: Any) -> list[str] | None:
     if names is None:
         return None
     return [name if name.startswith("eval_") else f"eval_{name}" for name in names or ["evaluator"]]
+
+
+def adds_metrics(trainer: Any, own: type) -> bool:
+    """Whether a subclass of `own`, the library's trainer, or a callback of the user's may measure more than it does."""
+    methods = ("evaluate", "evaluation_loop", "prediction_step", "_evaluate")
+    overridden = any(getattr(type(trainer), name) is not getattr(own, name) for name in methods)
+    return overridden or any(
+        type(callback).on_evaluate is not TrainerCallback.on_evaluate
+        and not type(callback).__module__.startswith(("transformers.", "training."))
+        for callback in trainer.callback_handler.callbacks
+    )
 
 
 def is_needed(args: Any) -> bool:

@@ -77,27 +77,30 @@ def load_adapter(inner: Any, folder: Path) -> bool:
     return not result.unexpected_keys
 
 
-def save_loss(parameters: dict[str, nn.Parameter], directory: str | os.PathLike[str]) -> None:
-    """Keeps what the losses learn, if they learn anything."""
-    if parameters:
-        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+def save_loss(state: dict[str, Tensor], directory: str | os.PathLike[str]) -> None:
+    """Keeps what the losses learn and hold, if there is any."""
+    if state:
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(directory) / LOSS_FILE)
 
 
-def load_loss(parameters: dict[str, nn.Parameter], directory: str | os.PathLike[str]) -> None:
+def load_loss(state: dict[str, Tensor], directory: str | os.PathLike[str]) -> None:
     """Puts back what `save_loss` kept; checkpoints without it leave the losses as they are."""
     file = Path(directory) / LOSS_FILE
-    if not parameters or not file.is_file():
+    if not state or not file.is_file():
         return
     saved = load_file(file)
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, tensor in state.items():
             if name in saved:
-                parameter.copy_(saved[name])
+                tensor.copy_(saved[name])
 
 
 def last_complete(output_dir: str | os.PathLike[str], processes: int) -> str | None:
-    """The newest checkpoint that was written to its end: a killed process leaves half of one behind."""
+    """The newest checkpoint that was written to its end: a killed process leaves half of one behind.
+
+    One that was written by one process, or is gone on from by one, may have had another number of them then.
+    """
     folder = Path(output_dir)
     found = [
         (int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := _CHECKPOINT.fullmatch(path.name))
@@ -111,6 +114,6 @@ def is_complete(checkpoint: Path, processes: int) -> bool:
         json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    names = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
-    written = all((checkpoint / name).is_file() for name in names)
+    names = [f"rng_state_{rank}.pth" for rank in range(processes if processes > 1 else 1)]
+    written = all((checkpoint / name).is_file() for name in names) or (checkpoint / "rng_state.pth").is_file()
     return written or not (checkpoint / "optimizer.pt").is_file()  # save_only_model keeps no state

@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 Group = dict[str, Any]
+TORCH_LOSSES = "torch.nn.modules.loss"
+"""Where losses are defined whose buffers are weights that a script gives."""
 
 
 def trained_module(losses: nn.Module | Mapping[str, nn.Module], model: nn.Module) -> nn.Module:
@@ -73,3 +75,16 @@ def own_parameters(losses: nn.Module | Mapping[str, nn.Module], model: nn.Module
     module = losses if isinstance(losses, nn.Module) else named_modules(losses)
     of_model = set(map(id, model.parameters()))
     return {name: parameter for name, parameter in module.named_parameters() if id(parameter) not in of_model}
+
+
+def own_buffers(losses: nn.Module | Mapping[str, nn.Module], model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that losses keep for later, by name: not the model's, nor the constants of PyTorch's losses."""
+    module = losses if isinstance(losses, nn.Module) else named_modules(losses)
+    of_model = set(map(id, model.modules()))
+    found: dict[str, Tensor] = {}
+    for name, part in module.named_modules():
+        if id(part) in of_model or type(part).__module__.startswith(TORCH_LOSSES):
+            continue
+        kept = {key: one for key, one in part.named_buffers(recurse=False) if key in part.state_dict()}
+        found |= {f"{name}.{key}" if name else key: one for key, one in kept.items()}
+    return found

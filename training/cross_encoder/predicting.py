@@ -159,18 +159,38 @@ class Predictor:
         queries, lists = list(queries), [list(texts) for texts in documents]
         if len(queries) != len(lists):
             raise ValueError(f"{len(queries)} queries but {len(lists)} lists of documents")
-        items, _ = as_batch([(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts])
-        resolved = resolve_prompt(model.prompts, model.default_prompt_name, prompt, prompt_name)
-        logits = self._logits(items, resolved, batch_size, show_progress_bar, device, pool, chunk_size)
-        with torch.inference_mode():
-            scores = activated(logits, activation_fn or model.activation_fn, 1, False).tolist()
-        raw = logits[:, 0].tolist()
+        pairs = [(query, text) for query, texts in zip(queries, lists, strict=True) for text in texts]
+        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+        options |= {"device": device, "pool": pool, "chunk_size": chunk_size}
+        scores, raw = self._rankable(pairs, prompt_name, prompt, activation_fn, options)
         answers, start = [], 0
         for texts in lists:
             end = start + len(texts)
             answers.append(ranked(scores[start:end], raw[start:end], texts if return_documents else None, top_k))
             start = end
         return answers
+
+    def _rankable(
+        self,
+        pairs: list[tuple[str, str]],
+        prompt_name: str | None,
+        prompt: str | None,
+        activation_fn: Callable[..., Any] | None,
+        options: dict[str, Any],
+    ) -> tuple[list[float], list[float]]:
+        """Scores of the pairs, and what they are ranked by: logits, unless a subclass has a `predict` of its own."""
+        model = cast("CrossEncoder", self)
+        if type(self).predict is not Predictor.predict or "predict" in vars(self):
+            found = self.predict(pairs, prompt_name=prompt_name, prompt=prompt, activation_fn=activation_fn, **options)
+            scores = [float(score) for score in found]
+            return scores, scores
+        items, _ = as_batch(pairs)
+        logits = self._logits(
+            items, resolve_prompt(model.prompts, model.default_prompt_name, prompt, prompt_name), **options
+        )
+        with torch.inference_mode():
+            scores = activated(logits, activation_fn or model.activation_fn, 1, False).tolist()
+        return scores, logits[:, 0].tolist()
 
     def start_multi_process_pool(self, target_devices: list[str | torch.device] | None = None) -> Pool:
         """Processes for `predict(pool=...)`, one per device; by default all accelerators, else four on the CPU."""

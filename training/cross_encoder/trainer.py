@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from training.cross_encoder import checkpoints
-from training.cross_encoder.best_metric import check_best_metric
+from training.cross_encoder.best_metric import adds_metrics, check_best_metric
 from training.cross_encoder.checks import check_column_names
 from training.cross_encoder.columns import DATASET_NAME, LABEL, PROMPT, TASK
 from training.cross_encoder.data_collator import CrossEncoderDataCollator
@@ -31,14 +31,14 @@ from training.cross_encoder.losses.binary_cross_entropy import BinaryCrossEntrop
 from training.cross_encoder.losses.cross_entropy import CrossEntropyLoss
 from training.cross_encoder.model import CrossEncoder
 from training.cross_encoder.model_card import CrossEncoderModelCardData, ModelCardCallback
-from training.cross_encoder.optimizer_groups import own_parameters, parameter_groups, trained_module
+from training.cross_encoder.optimizer_groups import own_buffers, own_parameters, parameter_groups, trained_module
 from training.cross_encoder.packed.embedding import forget
 from training.cross_encoder.trainer_callbacks import EpochOfSampler, LossParameters
 from training.cross_encoder.trainer_data import DataTrainer, as_dictionary, words
 from training.cross_encoder.trainer_saving import SavingTrainer
 from training.cross_encoder.training_args import CrossEncoderTrainingArguments
 from training.evaluation.evaluator import BaseEvaluator
-from training.evaluation.processes import unshared
+from training.evaluation.processes import shared
 from training.evaluation.sequential import SequentialEvaluator
 
 logger = logging.get_logger(__name__)
@@ -236,6 +236,10 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         """What the losses learn beside the model."""
         return own_parameters(self.loss, self.accelerator.unwrap_model(self.model))
 
+    def loss_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of the losses: what they learn, and the buffers that they keep."""
+        return {**self.loss_parameters(), **own_buffers(self.loss, self.accelerator.unwrap_model(self.model))}
+
     def collect_features(self, inputs: dict[str, Any]) -> tuple[list[Any], Any]:
         """The input columns in the dataset's order, and the labels."""
         labels = inputs.pop(LABEL, None)
@@ -281,13 +285,17 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
 
         Afterwards the model computes in its own precision again.
         """
-        check_best_metric(self.args, self.eval_dataset, self.evaluator, self.model)
+        is_open = adds_metrics(self, CrossEncoderTrainer)
+        check_best_metric(self.args, self.eval_dataset, self.evaluator, self.model, is_open=is_open)
         for kind, data in (("train", self.train_dataset), ("eval", self.eval_dataset)):
             self._check(kind, data)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = checkpoints.last_complete(self._folder(), self.args.world_size)
             if resume_from_checkpoint is None:
-                raise ValueError(f"No valid checkpoint found in output directory ({self.args.output_dir})")
+                raise ValueError(
+                    f"No valid checkpoint found in output directory ({self.args.output_dir}): none is complete; give "
+                    "one by its path to go on from it all the same"
+                )
         try:
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         finally:
@@ -370,14 +378,8 @@ class CrossEncoderTrainer(DataTrainer, SavingTrainer):
         epoch = -1 if self.state.epoch is None else self.state.epoch
         evaluator: Any = self.evaluator
 
-        def run() -> Any:
-            return evaluator(self.model, output_path=folder, epoch=epoch, steps=self.state.global_step)
-
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            with unshared():
-                found = run()
-        else:
-            found = run()
+        with nullcontext() if self.is_fsdp_enabled or self.is_deepspeed_enabled else shared():
+            found = evaluator(self.model, output_path=folder, epoch=epoch, steps=self.state.global_step)
         metrics = found if isinstance(found, dict) else {"evaluator": found}
         if self.args.world_size > 1:
             metrics = broadcast_object_list([metrics])[0]

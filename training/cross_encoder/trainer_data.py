@@ -26,6 +26,7 @@ from training.cross_encoder.dataloaders import (
 )
 from training.cross_encoder.model import CrossEncoder
 from training.cross_encoder.needs import Needs
+from training.cross_encoder.row_errors import TrainingDataError
 from training.cross_encoder.row_sampling import sampler_choice
 from training.sampling.build import build_batch_sampler, build_multi_dataset_batch_sampler
 from training.sampling.concat import BatchedConcatDataset
@@ -150,12 +151,23 @@ class DataTrainer(Trainer):
             sampler = samplers[0]
             loader = rows_loader(checked(dataset, checks.get(name)), name, sampler, settings)
         if training:
+            self._check_batches(sampler, batch_size, sum(map(len, parts.values())))
             self.train_batch_sampler = sampler
             self._one_dataset_per_step = True
         # Filling up the last round of batches would mix datasets; an evaluation waits for a batch on every process.
         self.accelerator.even_batches = not training
         prepared_loader: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared_loader
+
+    def _check_batches(self, sampler: Any, batch_size: int, rows: int) -> None:
+        """Raises TrainingDataError where there is nothing to do in an epoch."""
+        needed = self.args.world_size if self.args.dataloader_drop_last else 1
+        if hasattr(sampler, "__len__") and len(sampler) < needed:
+            whose = f" on each of {self.args.world_size} processes" if self.args.world_size > 1 else ""
+            raise TrainingDataError(
+                f"training dataset: its {rows} rows make no whole batch of {batch_size}{whose}: lower "
+                "per_device_train_batch_size, add rows, or take another batch_sampler"
+            )
 
     def _mixed(
         self,

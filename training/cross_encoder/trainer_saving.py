@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy
@@ -28,7 +28,7 @@ class SavingTrainer(Trainer):
 
     model: Any
     model_card_callback_class: type[ModelCardCallback]
-    loss_parameters: Callable[[], dict[str, nn.Parameter]]
+    loss_state: Callable[[], dict[str, Tensor]]
 
     def _folder(self) -> Path:
         return Path(str(self.args.output_dir))
@@ -47,7 +47,7 @@ class SavingTrainer(Trainer):
             model.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
-        checkpoints.save_loss(self.loss_parameters(), folder)
+        checkpoints.save_loss(self.loss_state(), folder)
         torch.save(without_tokens(self.args), folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -56,7 +56,7 @@ class SavingTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             checkpoints.load_weights(self.accelerator.unwrap_model(self.model), resume_from_checkpoint)
-        checkpoints.load_loss(self.loss_parameters(), resume_from_checkpoint)
+        checkpoints.load_loss(self.loss_state(), resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
@@ -75,9 +75,11 @@ class SavingTrainer(Trainer):
             # While an upload goes on, `Trainer` starts none, and the files must stay as they are.
             busy = self.push_in_progress is not None and not self.push_in_progress.is_done()
             if self.args.hub_always_push or not busy:
-                for file in Path(checkpoint_folder).iterdir():
-                    if file.suffix in {".json", ".md", ".txt", ".model"} and file.name != TRAINER_STATE_NAME:
-                        shutil.copy(file, self._folder())
+                for path in Path(checkpoint_folder).iterdir():
+                    if path.is_dir() and any(path.glob("*.json")):  # a module of its own, with its weights
+                        shutil.copytree(path, self._folder() / path.name, dirs_exist_ok=True)
+                    elif path.suffix in {".json", ".md", ".txt", ".model"} and path.name != TRAINER_STATE_NAME:
+                        shutil.copy(path, self._folder())
         super()._push_from_checkpoint(checkpoint_folder)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any] | None = None) -> None:

@@ -22,16 +22,17 @@ class Pair:
 def read_pairs(path: Path, split: str) -> list[Pair]:
     """The pairs of a file; rows whose own `split` column names another split are left out.
 
-    `split` may be a slice of them: train[:1000]. A `label` column of 0 marks a wrong pair, 1 or no such column a right
-    one. Raises DataError.
+    `split` may be a slice of them: train[:1000], or [:1000] for the same. A `label` column of 0 marks a wrong pair, 1
+    or no such column a right one. Raises DataError.
     """
     path = find(path)
     name, part = parse_split(split, str(path))
+    name = name or "train"
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; write rows into it, or name another")
     pairs = []
     for number, row in read_objects(path):
-        if name and row.get("split", name) != name:
+        if row.get("split", name) != name:
             continue
         label = row.get("label", 1)
         if label not in (0, 1):

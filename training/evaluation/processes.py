@@ -1,8 +1,9 @@
 """Scoring that several processes share.
 
-Every process of the group must call the same evaluator on the same data. Pairs are sorted by length and dealt out in
-turn, so all processes get the same mix of lengths and finish together; each then holds all scores, and so computes
-the same metrics.
+The trainer's evaluations are `shared`: every process of the group calls the same evaluator on the same data. Pairs are
+sorted by length and dealt out in turn, so all processes get the same mix of lengths and finish together; each then
+holds all scores, and so computes the same metrics. Elsewhere, as in a script that evaluates on one process in the end,
+whoever calls an evaluator scores all pairs, and waits for nobody.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from training.util.distributed import get_rank, get_world_size
 Pair = Sequence[str]
 Scores = NDArray[Any]
 
-_shares: ContextVar[bool] = ContextVar("shares", default=True)
+_shares: ContextVar[bool] = ContextVar("shares", default=False)
 
 
 @contextmanager
-def unshared() -> Iterator[None]:
-    """Within it, this process scores everything itself.
+def shared() -> Iterator[None]:
+    """Within it each process scores its share; all must call the same evaluators on the same data.
 
-    For an evaluation that only one process runs, and for models whose forward pass is itself a joint work of all
-    processes (FSDP, DeepSpeed ZeRO-3), which must then see the same batches.
+    Not for models whose forward pass is itself a joint work of all processes (FSDP, DeepSpeed ZeRO-3), which must see
+    the same batches.
     """
-    token = _shares.set(False)
+    token = _shares.set(True)
     try:
         yield
     finally:

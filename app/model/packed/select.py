@@ -29,6 +29,8 @@ ENCODERS: dict[str, type[Network]] = {
 }
 """Encoders without a head, whose hidden states are pooled."""
 PLAIN = ("torch.nn.modules.", "transformers.activations")
+DROPOUTS = frozenset({"dropout", "drop", "out_drop"})
+"""What modules are called of which these networks read the rate alone."""
 AUTHORS = ("torch.", "transformers.")
 """Where forward passes, and what decorates them, are written: a patched one comes from elsewhere."""
 
@@ -44,7 +46,7 @@ def network_of(model: nn.Module, families: Mapping[str, type[Network]] = FAMILIE
     network = families.get(f"{kind.__module__}.{kind.__qualname__}")
     if network is None or torch.compiler.is_compiling():
         return None
-    if not all(_untouched(module, kind.__module__) for module in model.modules()):
+    if not all(_untouched(one, kind.__module__) and _fits(name, one) for name, one in model.named_modules()):
         return None
     return network if network.covers(model) and _plain_parameters(model) else None
 
@@ -70,6 +72,16 @@ def _untouched(module: nn.Module, home: str) -> bool:
         and module._compiled_call_impl is None
         and not state.get("gradient_checkpointing", False)
     )
+
+
+def _fits(name: str, module: nn.Module) -> bool:
+    """Whether a module of PyTorch is of the kind that its place is for: networks compute some places by themselves."""
+    place = name.rpartition(".")[2]
+    if place in DROPOUTS:
+        return type(module) in (nn.Dropout, nn.Identity)
+    if place == "LayerNorm":
+        return type(module) is nn.LayerNorm
+    return place != "activation" or type(module) is nn.Tanh  # of the pooler
 
 
 def _author(forward: Any) -> str:

@@ -151,7 +151,7 @@ def test_pairs_keep_their_split_and_label(tmp_path: Path) -> None:
 
 
 def test_a_slice_of_pairs_is_taken_as_of_a_table(tmp_path: Path) -> None:
-    """Of the rows of the split that it names, of all without a name."""
+    """Of the rows of the split that it names, of those of "train" without a name: others are not to be trained on."""
     splits = ["train", "test", "train", "train", "test"]
     rows: list[dict[str, object]] = [{"query": str(i), "answer": "x", "split": name} for i, name in enumerate(splits)]
     write_lines(tmp_path / "pairs.jsonl", rows)
@@ -165,7 +165,7 @@ SLICES = {
     "train[:2]": ["0", "2"],
     "train[-1:]": ["3"],
     "test[:50%]": ["1"],
-    "[:2]": ["0", "1"],
+    "[1:]": ["2", "3"],
     "train": ["0", "2", "3"],
 }
 

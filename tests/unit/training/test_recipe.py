@@ -16,6 +16,7 @@ from training.commands.report import resolved
 from training.commands.sources import kind_of
 from training.commands.work import decisive
 from training.cross_encoder import CrossEncoder
+from training.errors import DataError
 from training.recipe import Dataset, Loss, Recipe, load_recipe
 
 DEFAULT = Path(__file__).parents[3] / "training" / "recipes" / "default.toml"
@@ -199,9 +200,13 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(recipe_file: Path) -> None:
     assert load_recipe(recipe_file) == plain
 
 
-def test_lines_with_scores_or_negatives_of_their_own_are_a_table(tmp_path: Path) -> None:
-    """As pairs they would lose them without a word."""
-    for number, more in enumerate(({}, {"id": 7}, {"score": 0.5}, {"negative": "x"}, {"negative_1": "x"})):
+def test_lines_of_pairs_with_scores_or_negatives_need_a_kind(tmp_path: Path) -> None:
+    """Either reading would lose something without a word."""
+    for number, more in enumerate(({}, {"id": 7}, {"score": 0.5}, {"negative_1": "x"})):
         write_lines(tmp_path / f"{number}.jsonl", [{"query": "who", "answer": "nobody", **more}])
-    kinds = [kind_of(Dataset(name="a", path=Path(f"{number}.jsonl")), tmp_path) for number in range(5)]
-    assert kinds == ["pairs", "pairs", "table", "table", "table"]
+    assert [kind_of(Dataset(name="a", path=Path(f"{number}.jsonl")), tmp_path) for number in (0, 1)] == ["pairs"] * 2
+    for number, column in ((2, "score"), (3, "negative_1")):
+        path = Path(f"{number}.jsonl")
+        with pytest.raises(DataError, match=f"a column '{column}' too; set kind = \"table\" to train on its columns"):
+            kind_of(Dataset(name="a", path=path), tmp_path)
+        assert kind_of(Dataset(name="a", path=path, kind="table"), tmp_path) == "table"

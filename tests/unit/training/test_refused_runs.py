@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,11 @@ def test_a_table_without_two_texts_is_refused(recipe: Recipe, tmp_path: Path, ro
     ("keys", "message"),
     [
         ({"loss": {"name": "BinaryCrossEntropyLoss", "reduction": "bogus"}}, r"bogus.*wrong in \[loss\]"),
-        ({"loss": {"name": "BinaryCrossEntropyLoss", "reduction": "none"}}, r"wrong in \[loss\]"),
+        ({"loss": {"name": "BinaryCrossEntropyLoss", "reduction": "none"}}, "reduction 'none' gives a number per row"),
+        ({"arguments": {"prompts": {"facts": "a: "}}}, r"prompts names 'facts', but .* 'facts\+pairs'; .* mix = false"),
+        ({"arguments": {"dataset_weights": {"pairs": 2.0}}}, "dataset_weights names 'pairs', but .* mix = false"),
+        ({"mix": False, "arguments": {"prompts": {"fakts": "a: "}}}, "prompts names 'fakts', but .* 'facts', 'pairs'"),
+        ({"arguments": {"dataset_temperature": 2.0}}, "dataset_temperature needs several sets apart; set mix = false"),
         ({"loss": {"name": "BinaryCrossEntropyLoss", "pos_weight": [1.0, 2.0]}}, r"wrong in \[loss\]"),
         ({"arguments": {"gradient_accumulation_steps": 0}}, r"wrong in \[arguments\]"),
         ({"arguments": {"dataloader_num_workers": -1}}, r"num_workers.*wrong in \[arguments\]"),
@@ -175,6 +180,33 @@ def test_another_number_of_steps_is_another_run(recipe: Recipe) -> None:
     for steps in (2, 6):
         with pytest.raises(ConfigError, match=r"belongs to another recipe \(max_steps changed\)"):
             train(changed(recipe, max_steps=steps))
+
+
+def test_a_run_of_an_earlier_version_is_gone_on_from(recipe: Recipe) -> None:
+    """Which wrote fewer keys into its notes."""
+    train(changed(recipe, max_steps=4)).rename(recipe.output.with_name("elsewhere"))
+    notes = recipe.output.with_name("model.work") / "run.json"
+    known = json.loads(notes.read_text())
+    del known["recipe"]["max_steps"]
+    notes.write_text(json.dumps(known))
+    assert train(changed(recipe, max_steps=4)) == recipe.output
+
+
+def test_an_error_beside_the_checkpoint_is_not_laid_on_it(recipe: Recipe) -> None:
+    """Its file is named instead."""
+    train(changed(recipe, max_steps=4)).rename(recipe.output.with_name("elsewhere"))
+    work = recipe.output.with_name("model.work")
+    shutil.rmtree(work / "checkpoint-4")
+    (work / "runs").write_text("")
+
+    with pytest.raises(OSError, match="runs"):
+        train(changed(recipe, max_steps=4, report_to=["tensorboard"]))
+
+
+def test_judgments_have_no_slices(recipe: Recipe) -> None:
+    sets = [{"name": "facts", "path": "facts", "split": "train[:3]"}]
+    with pytest.raises(DataError, match=r"'facts': split 'train\[:3\]': .* no slices; .* set `limit`"):
+        train(changed(recipe, datasets=sets))
 
 
 def test_figures_that_are_no_numbers_leave_the_manifest_readable(recipe: Recipe, tmp_path: Path) -> None:

@@ -49,6 +49,28 @@ def test_losses_of_lists_have_a_row_for_each_query() -> None:
     }
 
 
+def test_what_is_right_for_a_query_is_wrong_for_none_of_the_same_words() -> None:
+    """Retrieval sets have such twins, each with a right document of its own."""
+    twins = [
+        Example("who", "he", 1.0),
+        Example("who", "she", 0.0),
+        Example("who", "it", 0.0),
+        Example("who", "she", 1.0),
+        Example("who", "he", 0.0),
+        Example("who", "that", 0.0),
+    ]
+    lists = rows_for(losses.LambdaLoss, twins, 2, "faq").to_dict()
+    assert lists["documents"] == [["he", "she", "it", "that"]]
+    assert lists["labels"] == [[1.0, 1.0, 0.0, 0.0]]
+    tuples = rows_for(losses.MultipleNegativesRankingLoss, twins, 2, "faq").to_dict()
+    assert tuples == {
+        "query": ["who"] * 2,
+        "positive": ["he", "she"],
+        "negative_1": ["it"] * 2,
+        "negative_2": ["that"] * 2,
+    }
+
+
 def test_what_a_loss_lacks_is_said() -> None:
     with pytest.raises(
         DataError, match=r"'faq': query 'who' has 2 of the 3 negatives that every row needs; lower `count`"
@@ -56,5 +78,7 @@ def test_what_a_loss_lacks_is_said() -> None:
         rows_for(losses.MultipleNegativesRankingLoss, EXAMPLES, 3, "faq")
     with pytest.raises(DataError, match="'faq': has no right answer"):
         rows_for(losses.MultipleNegativesRankingLoss, EXAMPLES[1:2], 1, "faq")
+    with pytest.raises(DataError, match="'faq': no query has both a right and a wrong document"):
+        rows_for(losses.LambdaLoss, EXAMPLES[1:3], 2, "faq")
     with pytest.raises(DataError, match="'faq': MarginMSELoss needs scores of a teacher"):
         rows_for(losses.MarginMSELoss, EXAMPLES, 2, "faq")

@@ -6,6 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -64,10 +65,16 @@ class _SideBySide(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.results is None:
-            raise RuntimeError("these scores were differentiated once already, and what that needs was freed")
-        results, ctx.results = ctx.results, None
+            raise RuntimeError(
+                "Trying to backward through the graph a second time: what that needs was freed; specify "
+                "retain_graph=True"
+            )
+        results, keep = ctx.results, _keeps_graph()
+        if not keep:
+            ctx.results = None
         sources = [(one, *ctx.parameters) for one in ctx.inputs]
-        found = on_cores(_gradients, results, sources, torch.split(grads[0], ctx.sizes))
+        work = partial(_gradients, keep=keep)
+        found = on_cores(work, results, sources, torch.split(grads[0], ctx.sizes))
         return None, None, *(own[0] for own in found), *map(_sum, zip(*(own[1:] for own in found), strict=True))
 
 
@@ -76,10 +83,16 @@ def _compute(run: Run, value: Tensor) -> Tensor:
         return run(value)
 
 
-def _gradients(result: Tensor, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
+def _keeps_graph() -> bool:
+    """Whether the backward pass that runs was asked for `retain_graph`; PyTorch's own checkpoints ask like this."""
+    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return asked is not None and bool(asked())
+
+
+def _gradients(result: Tensor, sources: Sequence[Tensor], grad: Tensor, *, keep: bool) -> list[Tensor | None]:
     """The gradient of each of `sources`, None where it wants none; none shares its memory with another."""
     wanted = [one for one in sources if one.requires_grad]
-    found = torch.autograd.grad(result, wanted, grad, allow_unused=True)
+    found = torch.autograd.grad(result, wanted, grad, allow_unused=True, retain_graph=keep)
     uses = Counter(one.data_ptr() for one in found if one is not None)
     own = iter([one if one is None or uses[one.data_ptr()] == 1 else one.clone() for one in found])
     return [next(own) if one.requires_grad else None for one in sources]

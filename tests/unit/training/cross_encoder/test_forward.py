@@ -180,6 +180,18 @@ def _other_scaling(model: PreTrainedModel) -> None:
     model.bert.encoder.layer[0].attention.self.scaling = 1.0
 
 
+def _other_pooling(model: PreTrainedModel) -> None:
+    model.bert.pooler.activation = torch.nn.GELU()
+
+
+def _norm_for_dropout(model: PreTrainedModel) -> None:
+    model.dropout = torch.nn.LayerNorm(model.config.hidden_size)
+
+
+def _no_norm(model: PreTrainedModel) -> None:
+    model.bert.encoder.layer[0].output.LayerNorm = torch.nn.Identity()
+
+
 def _patched_forward(model: PreTrainedModel) -> None:
     inner = model.forward
     model.forward = functools.wraps(inner)(lambda *args, **kwargs: doubled(inner(*args, **kwargs)))
@@ -210,6 +222,9 @@ CHANGES = [
     _bias_in_part,
     _bias_in_another_part,
     _other_scaling,
+    _other_pooling,
+    _norm_for_dropout,
+    _no_norm,
     _weight_norm,
     _adapter,
 ]

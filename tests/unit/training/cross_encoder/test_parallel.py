@@ -189,11 +189,23 @@ def test_a_second_differentiation_is_refused() -> None:
     """As PyTorch refuses it for what was freed."""
     weight = torch.ones(2, requires_grad=True)
     result = side_by_side([lambda value: value * weight] * 2, [torch.ones(2)] * 2, [weight]).sum()
-    result.backward(retain_graph=True)
+    result.backward()
     assert weight.grad is not None
     assert weight.grad.tolist() == [2, 2]
-    with pytest.raises(RuntimeError, match="differentiated once already"):
+    with pytest.raises(RuntimeError, match=r"second time.*specify retain_graph=True"):
         result.backward()
+
+
+def test_a_graph_that_is_retained_may_be_differentiated_again() -> None:
+    """As methods do that ask for the gradient of each part of a loss."""
+    weight = torch.ones(2, requires_grad=True)
+    result = side_by_side([lambda value: (value * weight).square()] * 2, [torch.ones(2)] * 2, [weight]).sum()
+    for _ in range(2):
+        (alone,) = torch.autograd.grad(result, weight, retain_graph=True)
+        assert alone.tolist() == [4, 4]
+    result.backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [4, 4]
 
 
 def test_gradients_that_share_memory_are_added_up_apart() -> None:

@@ -338,3 +338,18 @@ def test_exported_graphs_score_like_the_weights(backend: str, reranker_dir: Path
         assert graph.graph is not None
         streams: Any = graph.graph._runner.backend
         assert streams.streams == min(available_cpus(), MOST_STREAMS)
+
+
+class Negated(CrossEncoder):
+    """Scores the other way round."""
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        return -super().predict(*args, **kwargs)
+
+
+def test_rank_goes_by_the_predict_of_a_subclass(reranker_dir: Path) -> None:
+    query, documents = "what is the capital", ["paris is the capital", "a dog", "the fox", "rome"]
+    plain = CrossEncoder(str(reranker_dir), device="cpu").rank(query, documents)
+    negated = Negated(str(reranker_dir), device="cpu").rank(query, documents, return_documents=True)
+    assert [one["corpus_id"] for one in negated] == [one["corpus_id"] for one in plain][::-1]
+    assert [one["score"] for one in negated] == pytest.approx([-one["score"] for one in plain][::-1])

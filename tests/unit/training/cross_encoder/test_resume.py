@@ -91,8 +91,20 @@ def test_a_checkpoint_that_was_half_written_is_passed_over(tmp_path: Path) -> No
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_complete(tmp_path, 1) == str(tmp_path / "checkpoint-9")
-    assert last_complete(tmp_path, 2) is None, "the random state of the second process is missing"
     assert last_complete(tmp_path / "checkpoint-9", 1) is None
+
+
+def test_a_checkpoint_of_another_number_of_processes_is_taken_where_it_is_known_to_be_whole(tmp_path: Path) -> None:
+    """6.2 goes on from it; of several processes each writes the state of its own random numbers."""
+    found = {}
+    for wrote, names in {"one": ["rng_state"], "two": ["rng_state_0", "rng_state_1"], "half": ["rng_state_0"]}.items():
+        folder = tmp_path / wrote / "checkpoint-3"
+        folder.mkdir(parents=True)
+        for name in ("optimizer.pt", *(f"{name}.pth" for name in names)):
+            (folder / name).touch()
+        (folder / "trainer_state.json").write_text("{}")
+        found[wrote] = [last_complete(tmp_path / wrote, processes) is not None for processes in (1, 2, 3)]
+    assert found == {"one": [True, True, True], "two": [True, True, False], "half": [True, False, False]}
 
 
 def test_after_kill_9_the_resumed_run_equals_the_uninterrupted_one(dropout_dir: Path, tmp_path: Path) -> None:

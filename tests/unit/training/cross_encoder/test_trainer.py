@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
+from transformers import TrainerCallback
 
 from tests.unit.training.cross_encoder.trainer_data import (
     arguments,
@@ -359,6 +362,66 @@ def test_an_evaluator_of_the_users_own_may_measure_what_it_likes(model: CrossEnc
 
     args = arguments(tmp_path, max_steps=1, load_best_model_at_end=True, metric_for_best_model="mine", **CHOOSES)
     CrossEncoderTrainer(model, args, pairs(8), evaluator=Renamed(SAMPLES)).train()
+
+
+class Adds(TrainerCallback):
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        metrics["eval_mine"] = 1.0
+
+
+class AddsItself(CrossEncoderTrainer):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        metrics = super().evaluate(*args, **kwargs)
+        metrics["eval_mine"] = 1.0
+        return metrics
+
+
+@pytest.mark.parametrize(("kind", "callbacks"), [(CrossEncoderTrainer, [Adds()]), (AddsItself, None)])
+def test_callbacks_and_subclasses_may_measure_what_they_like(
+    kind: type[CrossEncoderTrainer], callbacks: Any, model: CrossEncoder, tmp_path: Path
+) -> None:
+    args = arguments(tmp_path, max_steps=1, load_best_model_at_end=True, metric_for_best_model="mine", **CHOOSES)
+    trainer = kind(model, args, pairs(8), pairs(4), callbacks=callbacks)
+    trainer.train()
+    assert trainer.state.best_metric == 1.0
+
+
+class Running(BinaryCrossEntropyLoss):
+    """Divides by a mean of its own past."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.register_buffer("past", torch.ones(()))
+        self.register_buffer("scratch", torch.ones(()), persistent=False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().forward(*args, **kwargs)
+        if self.training:
+            self.past = 0.5 * self.past + 0.5 * loss.detach()
+        return loss / self.past
+
+
+def test_what_a_loss_keeps_in_buffers_is_in_checkpoints(exact_dir: Path, tmp_path: Path) -> None:
+    """So that a resumed run equals the uninterrupted one."""
+
+    def run(folder: str, resume: bool = False, **kwargs: Any) -> dict[str, Any]:
+        model = CrossEncoder(str(exact_dir), device="cpu")
+        args = arguments(tmp_path / folder, save_strategy="steps", save_steps=3, **kwargs)
+        CrossEncoderTrainer(model, args, pairs(24), loss=Running(model)).train(resume_from_checkpoint=resume)
+        return weights(model)
+
+    whole = run("whole", max_steps=6)
+    shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "parts" / "checkpoint-3")
+    assert set(load_file(tmp_path / "parts" / "checkpoint-3" / "loss.safetensors")) == {"past"}
+    assert identical(run("parts", resume=True, max_steps=6), whole)
+
+
+def test_data_that_makes_no_batch_is_refused(model: CrossEncoder, tmp_path: Path) -> None:
+    args = arguments(tmp_path, max_steps=1, per_device_train_batch_size=8, dataloader_drop_last=True)
+    with pytest.raises(
+        TrainingDataError, match="its 3 rows make no whole batch of 8: lower per_device_train_batch_size"
+    ):
+        CrossEncoderTrainer(model, args, pairs(3)).train()
 
 
 def test_the_best_model_is_loaded_at_the_end_into_the_same_object(model: CrossEncoder, tmp_path: Path) -> None:

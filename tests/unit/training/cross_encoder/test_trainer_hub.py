@@ -11,6 +11,7 @@ import transformers.trainer
 
 from tests.unit.training.cross_encoder.trainer_data import arguments, pairs
 from training.cross_encoder import CrossEncoder, CrossEncoderTrainer
+from training.cross_encoder.modules import Dense, Pooling, Transformer
 
 
 class Hub:
@@ -23,7 +24,10 @@ class Hub:
         return SimpleNamespace(repo_id=repo_id, url="https://hub")
 
     def upload_folder(self, folder_path: str, **kwargs: Any) -> Any:
-        self.uploads.append({path.name for path in Path(folder_path).iterdir() if path.is_file()})
+        folder = Path(folder_path)
+        ignored = {"checkpoint", "runs", "eval"}
+        files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        self.uploads.append({one.as_posix() for one in files if one.parts[0].partition("-")[0] not in ignored})
         return SimpleNamespace(done=lambda: True, result=lambda: None)
 
 
@@ -41,6 +45,24 @@ def test_every_pushed_checkpoint_is_a_whole_model(
     whole = {path.name for path in (tmp_path / "saved").iterdir()}
     assert whole <= hub.uploads[0]
     assert not {"optimizer.pt", "trainer_state.json"} & hub.uploads[0]
+
+
+def test_a_pushed_checkpoint_of_a_modular_model_has_its_modules(
+    reranker_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In folders of their own, without which nobody could load it."""
+    hub = Hub()
+    monkeypatch.setattr(transformers.trainer, "hf_api", lambda: hub)
+    modules = [Transformer(str(reranker_dir)), Pooling(32, "mean"), Dense(32, 1, module_output_name="scores")]
+    model = CrossEncoder(modules=modules, device="cpu")
+    settings = {"push_to_hub": True, "hub_model_id": "me/reranker", "save_strategy": "steps", "save_steps": 1}
+    CrossEncoderTrainer(model, arguments(tmp_path / "out", max_steps=1, **settings), pairs(8)).train()
+    model.save_pretrained(str(tmp_path / "saved"))
+    whole = {
+        path.relative_to(tmp_path / "saved").as_posix() for path in (tmp_path / "saved").rglob("*") if path.is_file()
+    }
+    assert any("/" in name for name in whole)
+    assert whole <= hub.uploads[0]
 
 
 def test_the_card_is_written_with_what_the_caller_adds(reranker_dir: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import distributed
 from tests.unit.training.cross_encoder.evaluation.fakes import FakeModel
 from training.cross_encoder.evaluation import CrossEncoderClassificationEvaluator, CrossEncoderRerankingEvaluator
 from training.evaluation import SequentialEvaluator
-from training.evaluation.processes import unshared
+from training.evaluation.processes import shared
 
 TEXTS = [f"text {'x' * i}" for i in range(9)]
 
@@ -40,17 +40,17 @@ def main(directory: Path) -> None:
     distributed.init_process_group("gloo")
     rank = distributed.get_rank()
     model = FakeModel(score)
-    report: dict[str, Any] = {"metrics": evaluator()(model, str(directory / "eval"))}
-    report["shares"] = [[text for _, text in pairs] for pairs, _ in model.calls]
-    one = CrossEncoderClassificationEvaluator([["q", "t"]], [1])
-    report["fewer pairs than processes"] = one(FakeModel(score))
-    try:
-        evaluator()(FakeModel(failing))
-    except Exception as error:
-        report["failure"] = f"{type(error).__name__}: {error}"
+    with shared():
+        report: dict[str, Any] = {"metrics": evaluator()(model, str(directory / "eval"))}
+        report["shares"] = [[text for _, text in pairs] for pairs, _ in model.calls]
+        one = CrossEncoderClassificationEvaluator([["q", "t"]], [1])
+        report["fewer pairs than processes"] = one(FakeModel(score))
+        try:
+            evaluator()(FakeModel(failing))
+        except Exception as error:
+            report["failure"] = f"{type(error).__name__}: {error}"
     if rank == 0:
-        with unshared():
-            report["alone"] = evaluator()(FakeModel(score))
+        report["alone"] = evaluator()(FakeModel(score))
     distributed.barrier()
     (directory / f"{rank}.json").write_text(json.dumps(report))
     distributed.destroy_process_group()

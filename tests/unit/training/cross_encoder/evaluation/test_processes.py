@@ -71,6 +71,7 @@ def test_a_failure_of_one_ends_all_instead_of_hanging(reports: tuple[Path, list[
 
 
 def test_one_process_may_evaluate_alone(reports: tuple[Path, list[dict[str, Any]]]) -> None:
+    """As scripts do at their end, without a word to the library."""
     assert reports[1][0]["alone"] == reports[1][0]["metrics"]
     assert "alone" not in reports[1][1]
 
