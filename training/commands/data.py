@@ -94,7 +94,8 @@ def read_table(dataset: Source, root: Path) -> datasets.Dataset:
 def check_table(dataset: Dataset, rows: datasets.Dataset, loss: Loss | None, num_labels: int, model: Any) -> None:
     """Raises DataError unless the loss takes these rows; it is asked once there is a `model` to make it for."""
     cls, label = loss_class(loss, num_labels), label_column(rows.column_names)
-    if cls.labels == "none" and label is not None:
+    scalar = label is not None and isinstance(rows.features[label], Value)  # lists are scores of what is in the row
+    if cls.labels == "none" and scalar and len(input_columns(rows.column_names)) == 2:
         raise DataError(
             f"dataset {dataset.name!r}: {cls.__name__} takes the second text of every row for a right answer and would "
             f"not look at column {label!r}; leave the column out with `columns`, and wrong answers too"

@@ -52,6 +52,15 @@ def test_labels_that_a_loss_would_not_look_at_are_refused(recipe: Recipe, tmp_pa
         train(changed(recipe, datasets=sets, loss={"name": "MultipleNegativesRankingLoss"}))
 
 
+def test_scores_of_what_is_in_a_row_do_no_harm_to_a_loss_without_labels(recipe: Recipe, tmp_path: Path) -> None:
+    """As mined triplets have them: the second text is right all the same."""
+    rows = [{"query": q, "positive": a, "negative": FACTS[0][1], "scores": [0.9, 0.1]} for q, a in FACTS[1:]]
+    write_lines(tmp_path / "rows.jsonl", list(rows))
+    sets = [{"name": "mine", "path": tmp_path / "rows.jsonl"}]
+    output = train(changed(recipe, datasets=sets, loss={"name": "MultipleNegativesRankingLoss"}, max_steps=2))
+    assert (output / "model.safetensors").is_file()
+
+
 def test_a_wrong_row_is_named_by_its_own_data_set_and_number(recipe: Recipe, tmp_path: Path) -> None:
     """Though sets are shuffled together, and though a few rows of each are drawn."""
     rows = [{"a": query, "b": answer, "label": 1.0} for query, answer in FACTS]
