@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ConfigError
-from training.commands.sources import is_saved
+from training.commands.sources import holds_table
 from training.recipe import EvaluationSet, Recipe, load_recipe
 
 DEPTH = 100
@@ -87,15 +87,11 @@ def _job(one: EvaluationSet, options: argparse.Namespace, depths: Sequence[int] 
 
 
 def _selected(recipe: Recipe, names: Sequence[str] | None) -> list[EvaluationSet]:
-    known = {one.name: one for one in recipe.evaluations if one.kind == "reranking" and not _is_table(one, recipe)}
+    sets = [one for one in recipe.evaluations if one.kind == "reranking" and not holds_table(one, recipe.data_root)]
+    known = {one.name: one for one in sets}
     if not known:
         raise ConfigError("the recipe has no [[evaluations]] to rerank; add a BEIR directory to measure with")
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such evaluation set; the recipe has {', '.join(known)}")
     return [known[name] for name in names] if names else list(known.values())
-
-
-def _is_table(one: EvaluationSet, recipe: Recipe) -> bool:
-    path = recipe.data_root / one.path
-    return one.is_table or path.is_file() or is_saved(path)

@@ -13,6 +13,7 @@ from app.model.manifest import digest
 from training.data.lines import find, read_objects
 from training.errors import DataError
 from training.recipe import Dataset
+from training.recipe_sections import Source
 
 Kind = Literal["beir", "pairs", "table"]
 SAVED_BY_DATASETS = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -23,16 +24,17 @@ def kind_of(dataset: Dataset, root: Path) -> Kind:
     if dataset.kind is not None:
         return dataset.kind
     path = root / dataset.path
-    if not dataset.is_table and path.is_dir() and not is_saved(path):
+    if path.is_dir() and not holds_table(dataset, root):
         return "beir"
     if dataset.negatives is not None:
         return "pairs"
     return "table" if dataset.is_table or path.is_dir() or other_file(path) or not holds_pairs(path) else "pairs"
 
 
-def is_saved(path: Path) -> bool:
-    """Whether `datasets` saved this directory."""
-    return any((path / name).is_file() for name in SAVED_BY_DATASETS)
+def holds_table(source: Source, root: Path) -> bool:
+    """Whether a key says so, or the path is a file or a directory that `datasets` saved, and not a BEIR directory."""
+    path = root / source.path
+    return source.is_table or path.is_file() or any((path / name).is_file() for name in SAVED_BY_DATASETS)
 
 
 def holds_pairs(path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 from training.candidates import Task, load_task
-from training.commands.sources import is_saved
+from training.commands.sources import holds_table
 from training.commands.watched_tables import class_pairs, ranked_lists, scored_pairs
 from training.cross_encoder.evaluation.classification import CrossEncoderClassificationEvaluator
 from training.cross_encoder.evaluation.correlation import CrossEncoderCorrelationEvaluator
@@ -40,8 +40,7 @@ def reranking(task: Task) -> CrossEncoderRerankingEvaluator:
 
 
 def _reranking(options: EvaluationSet, recipe: Recipe) -> BaseEvaluator:
-    path = recipe.data_root / options.path
-    if not options.is_table and path.is_dir() and not is_saved(path):
+    if (recipe.data_root / options.path).is_dir() and not holds_table(options, recipe.data_root):
         return reranking(load_task(options, recipe.data_root, recipe.seed))
     samples = ranked_lists(options, recipe.data_root, recipe.seed)
     try:

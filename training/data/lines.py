@@ -38,6 +38,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read after line {number} ({error}); copy the file again") from error
 
 
+def require_content(path: Path) -> None:
+    """Raises DataError for a file without a byte."""
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty; write rows into it, or name another")
+
+
 def not_utf8(where: str, error: Exception) -> DataError:
     """The error of a text file in another encoding."""
     return DataError(f"{where}: is not UTF-8 ({error}); convert it, as with iconv -f latin1 -t utf-8 OLD > NEW")

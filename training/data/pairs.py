@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.lines import find, read_objects, text_of
+from training.data.lines import find, read_objects, require_content, text_of
 from training.data.splits import chosen_rows, parse_split
 from training.errors import DataError
 
@@ -28,8 +28,7 @@ def read_pairs(path: Path, split: str) -> list[Pair]:
     path = find(path)
     name, part = parse_split(split, str(path))
     name = name or "train"
-    if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; write rows into it, or name another")
+    require_content(path)
     pairs = []
     for number, row in read_objects(path):
         if row.get("split", name) != name:

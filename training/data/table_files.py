@@ -15,7 +15,7 @@ import pyarrow.json
 import pyarrow.parquet
 from datasets import Dataset
 
-from training.data.lines import ENCODING, not_utf8, read_objects
+from training.data.lines import ENCODING, not_utf8, read_objects, require_content
 from training.errors import DataError
 
 BLOCK_BYTES = 1 << 26
@@ -31,8 +31,7 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 def read(path: Path, kind: str, as_written: bool = False) -> Dataset:
     """The whole file; `as_written` makes texts of values that have no types. Raises DataError."""
-    if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty; write rows into it, or name another")
+    require_content(path)
     try:
         table = _csv(path, DELIMITERS[kind], True) if as_written and kind in DELIMITERS else READERS[kind](path)
         _check_names(table.column_names, path)

@@ -103,6 +103,28 @@ def test_a_model_without_graphs_is_run_by_torch(data_root: Path, reranker_dir: P
     assert main(["evaluate", str(plain), str(data_root / "facts"), "--split", "train"]) == 0
 
 
+def test_tables_of_a_recipe_are_left_to_training_also_where_only_their_path_tells(
+    recipe_file: Path, data_root: Path, parent_dir: Path, reranker_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lists.jsonl").write_text('{"query": "who", "documents": ["he", "it"], "labels": [1, 0]}\n')
+    table = f"[[evaluations]]\nname = 'lists'\npath = '{tmp_path / 'lists.jsonl'}'\nduring = true\n"
+    recipe_file.write_text(recipe_file.read_text() + table)
+    given = [f"parent={parent_dir}", f"data_root={data_root}", f"output={tmp_path / 'out'}"]
+    output = tmp_path / "figures.json"
+    command = ["evaluate", str(reranker_dir), str(recipe_file), *given, "--no-baselines", "--json", str(output)]
+    assert main(command) == 0
+    assert list(json.loads(output.read_text())) == ["facts"]
+
+
+def test_a_place_for_runs_that_cannot_be_made_is_named_before_anything_is_scored(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is not even a model here."""
+    (tmp_path / "file").write_text("")
+    error = refused(capsys, tmp_path / "none", data_root / "facts", "--runs-out", tmp_path / "file" / "runs")
+    assert error.startswith(f"rerank-training: {tmp_path / 'file' / 'runs'}: ")
+
+
 def test_a_model_of_classes_gives_nothing_to_rank_by(
     data_root: Path, parent_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
